@@ -1,0 +1,70 @@
+# The same commands for people and for CI; `make help` prints them.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+STAMP_DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+CHECKED := calcium_scoring service model_training tests
+PYTEST_WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## build .venv with all that runs on a laptop (no root, no Docker, no GPU)
+
+setup-dev: $(STAMP_DEV) ## the same with training, tests and linters
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed."; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or later is needed; $(PYTHON) is older. Set PYTHON=..."; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) \
+	  || { echo "This Python has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(PIP) -e '.[embedded]'
+	@touch $@
+
+$(STAMP_DEV): $(STAMP)
+	@# torch by its pinned name alone: its dependants then take the build that is there.
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) -e '.[embedded,training,dev]'
+	@touch $@
+
+demo: setup ## score a simulated patient through the whole service; prints score, mask and picture
+	$(BIN)/cacscore demo --out demo-output
+
+test: setup-dev ## run every test that needs no special machine
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup -m "not gpu"
+
+check: lint types imports openapi-check ## everything that reads the code without running the tests
+
+lint: setup-dev ## formatting, lint rules, spelling
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/typos
+
+types: setup-dev ## mypy in strict mode, tests included
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+
+imports: setup-dev ## who may import whom (the layers of docs/architecture.md)
+	$(BIN)/lint-imports
+
+openapi: setup-dev ## write openapi/openapi.json from the code
+	$(BIN)/python -m service.api.export_openapi openapi/openapi.json
+
+openapi-check: setup-dev ## fail when openapi/openapi.json is not what the code says
+	$(BIN)/python -m service.api.export_openapi --check openapi/openapi.json
+
+constraints: setup-dev ## pin the tree that is installed now
+	@# The GPU build of ONNX Runtime is never installed beside the CPU build: its pin is carried over.
+	@grep '^onnxruntime-gpu==' constraints.txt > .constraints.gpu
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | sort -f - .constraints.gpu > .constraints.new
+	@mv .constraints.new constraints.txt && rm .constraints.gpu
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

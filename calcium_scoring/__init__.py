@@ -1,0 +1,1 @@
+"""Coronary calcium scoring: the library of the field that training and serving share."""

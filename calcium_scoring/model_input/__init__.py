@@ -1,0 +1,1 @@
+"""What the model sees: the same bits in training and in serving."""

@@ -1,0 +1,78 @@
+"""ModelSpec: what a model file must be fed and how its output is read; it travels in the file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+from calcium_scoring.errors import ModelRejected
+
+SPEC_VERSION: Final = 1
+"""Raised whenever the meaning of a field changes; a service refuses any other version."""
+
+METADATA_KEY: Final = "cacscore_model_spec"
+"""Key of the JSON text in the metadata of the ONNX file."""
+
+INPUT_NAME: Final = "ct_patch"
+OUTPUT_NAME: Final = "calcium_logits"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How a CT volume becomes ``ct_patch`` and how ``calcium_logits`` becomes calcium.
+
+    ``ct_patch`` is (batch, slice_count, row, column) float32 in model units, rows and columns
+    multiples of ``size_multiple``; ``calcium_logits`` is (batch, len(labels), row, column), for the
+    middle slice. Values marked "our choice" are lost in the text of the paper.
+    """
+
+    model_name: str = "DenseRAUnet"
+    model_version: str = "0.0.0"
+    is_provisional: bool = True
+    slice_count: int = 9
+    """Neighbouring slices, the labelled one in the middle (paper, 2.2)."""
+    pixel_spacing_mm: float = 0.7
+    """In-plane grid of the network. Our choice: near that of a chest CT (350 mm / 512)."""
+    hu_range: tuple[float, float] = (-300.0, 900.0)
+    """HU that become 0 and 1; beyond them values are clipped. Our choice."""
+    size_multiple: int = 16
+    """Stride of the deepest feature map."""
+    labels: tuple[str, ...] = ("CORONARY",)
+    """Meaning of the output channels, one sigmoid each; names of ``label_map``."""
+    probability_threshold: float = 0.5
+    """Paper, 2.5."""
+    threshold_hu: float = 130.0
+    """Voxels below it are never calcium (paper, 2.2 and 2.5)."""
+    spec_version: int = SPEC_VERSION
+
+    @property
+    def has_artery_labels(self) -> bool:
+        """Whether the network tells the arteries apart."""
+        return "CORONARY" not in self.labels
+
+    def to_json(self) -> str:
+        """Return the text that goes into the model file."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Read the text of a model file; a version or field that is not known is refused."""
+        try:
+            values = json.loads(text)
+            version = values["spec_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelRejected("The model file carries no readable ModelSpec.") from error
+        if version != SPEC_VERSION:
+            raise ModelRejected(
+                f"The model file has ModelSpec version {version}; this cacscore reads version "
+                f"{SPEC_VERSION}.",
+                found=version,
+                accepted=SPEC_VERSION,
+            )
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ModelRejected(f"The ModelSpec has unknown fields: {', '.join(unknown)}.")
+        values["hu_range"] = tuple(values["hu_range"])
+        values["labels"] = tuple(values["labels"])
+        return cls(**values)

@@ -1,0 +1,1 @@
+"""What the calcium amounts to, always at the resolution of the scan."""

@@ -1,0 +1,171 @@
+"""From a label map and Hounsfield values to lesions.
+
+A :class:`SliceLesion` is what Agatston weighs: a connected region of calcium within one slice.
+A :class:`Lesion` joins the slice lesions of one artery that overlap in neighbouring slices; it
+is what a reader counts and what volume and mass are given for.
+
+Regions are formed on the calcium of all arteries together and then named after the artery that
+holds most of their pixels, so that the total does not depend on where one artery is taken to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from calcium_scoring.scoring.protocol import ScoringProtocol
+from calcium_scoring.volume.ct_volume import CtVolume
+from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
+
+IndexArray = NDArray[np.intp]
+
+_STRUCTURES = {4: ndimage.generate_binary_structure(2, 1), 8: np.ones((3, 3), dtype=bool)}
+
+
+@dataclass(frozen=True, eq=False)
+class SliceLesion:
+    """A connected region of calcium within one slice.
+
+    ``pixels`` is (2, n): row and column indices. ``artery`` is None where it is not known.
+    """
+
+    slice_index: int
+    artery: Artery | None
+    pixels: IndexArray
+    area_mm2: float
+    peak_hu: float
+    mean_hu: float
+
+    @property
+    def pixel_count(self) -> int:
+        """Number of pixels in the region."""
+        return int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Lesion:
+    """Slice lesions of one artery that overlap from slice to slice; ``lesion_id`` counts from 1."""
+
+    lesion_id: int
+    artery: Artery | None
+    slice_lesions: tuple[SliceLesion, ...]
+
+    @property
+    def first_slice_index(self) -> int:
+        """Lowest slice that the lesion reaches."""
+        return self.slice_lesions[0].slice_index
+
+    @property
+    def last_slice_index(self) -> int:
+        """Highest slice that the lesion reaches."""
+        return self.slice_lesions[-1].slice_index
+
+    @property
+    def voxel_count(self) -> int:
+        """Number of voxels over all slices."""
+        return sum(part.pixel_count for part in self.slice_lesions)
+
+    @property
+    def area_mm2(self) -> float:
+        """Area summed over the slices."""
+        return sum(part.area_mm2 for part in self.slice_lesions)
+
+    @property
+    def peak_hu(self) -> float:
+        """Highest attenuation of any slice; Agatston weighs each slice by its own."""
+        return max(part.peak_hu for part in self.slice_lesions)
+
+    @property
+    def mean_hu(self) -> float:
+        """Mean attenuation over all voxels."""
+        total = sum(part.mean_hu * part.pixel_count for part in self.slice_lesions)
+        return total / self.voxel_count
+
+    @property
+    def centroid_index(self) -> tuple[float, float, float]:
+        """Mean (slice, row, column) of the voxels, unweighted."""
+        total = np.zeros(3)
+        for part in self.slice_lesions:
+            total += (part.slice_index * part.pixel_count, *part.pixels.sum(axis=1))
+        slice_index, row, column = total / self.voxel_count
+        return float(slice_index), float(row), float(column)
+
+
+def find_slice_lesions(
+    volume: CtVolume, label_map: LabelMap, protocol: ScoringProtocol
+) -> list[SliceLesion]:
+    """Return every region of labelled voxels at or above the threshold that is large enough.
+
+    The label map must lie on the grid of the volume. Slices ascend; so do first pixels.
+    """
+    if not volume.geometry.is_same_grid(label_map.geometry):
+        raise ValueError("The label map does not lie on the grid of the volume.")
+    structure = _STRUCTURES[protocol.in_plane_connectivity]
+    pixel_area_mm2 = volume.geometry.pixel_area_mm2
+    min_pixels = protocol.min_lesion_pixels(pixel_area_mm2)
+    lesions = []
+    for slice_index in np.flatnonzero(label_map.labels.any(axis=(1, 2))):
+        hu, labels = volume.hu[slice_index], label_map.labels[slice_index]
+        regions, _ = ndimage.label(
+            (labels != 0) & (hu >= protocol.threshold_hu), structure=structure
+        )
+        for number, box in enumerate(ndimage.find_objects(regions), start=1):
+            local = np.array(np.nonzero(regions[box] == number))
+            if local.shape[1] < min_pixels:
+                continue
+            pixels = local + np.array([[box[0].start], [box[1].start]])
+            values = hu[pixels[0], pixels[1]].astype(np.float64)
+            lesions.append(
+                SliceLesion(
+                    slice_index=int(slice_index),
+                    artery=_artery_of(labels[pixels[0], pixels[1]]),
+                    pixels=pixels,
+                    area_mm2=pixels.shape[1] * pixel_area_mm2,
+                    peak_hu=float(values.max()),
+                    mean_hu=float(values.mean()),
+                )
+            )
+    return lesions
+
+
+def join_across_slices(slice_lesions: Sequence[SliceLesion]) -> list[Lesion]:
+    """Join slice lesions of one artery that share a pixel position in neighbouring slices.
+
+    Lesions are numbered from the lowest slice upwards, in the order of their first part.
+    """
+    group_of = list(range(len(slice_lesions)))
+
+    def root(member: int) -> int:
+        while group_of[member] != member:
+            member = group_of[member]
+        return member
+
+    positions = [set(zip(*part.pixels.tolist(), strict=True)) for part in slice_lesions]
+    for upper, part in enumerate(slice_lesions):
+        for lower in range(upper):
+            below = slice_lesions[lower]
+            if (
+                below.slice_index == part.slice_index - 1
+                and below.artery == part.artery
+                and not positions[lower].isdisjoint(positions[upper])
+            ):
+                first, second = sorted((root(lower), root(upper)))
+                group_of[second] = first
+    groups: dict[int, list[SliceLesion]] = {}
+    for member, part in enumerate(slice_lesions):
+        groups.setdefault(root(member), []).append(part)
+    return [
+        Lesion(lesion_id, parts[0].artery, tuple(parts))
+        for lesion_id, parts in enumerate(groups.values(), start=1)
+    ]
+
+
+def _artery_of(labels: NDArray[np.uint8]) -> Artery | None:
+    """Return the artery with most pixels, the proximal one in a tie; None where none is named."""
+    counts = np.bincount(labels, minlength=CORONARY + 1)
+    counts[CORONARY] = 0
+    return Artery(int(counts.argmax())) if counts.any() else None

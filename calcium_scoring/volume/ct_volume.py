@@ -1,0 +1,61 @@
+"""A CT volume: Hounsfield values on a grid, how they were acquired and where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calcium_scoring.volume.geometry import VolumeGeometry
+
+HuArray: TypeAlias = NDArray[np.float32]
+
+AIR_HU = -1024.0
+"""Value of whatever lies outside the field of view; the lowest value of a 12-bit CT scale."""
+
+
+@dataclass(frozen=True)
+class CtAcquisition:
+    """How a series was acquired; None where the header does not say."""
+
+    manufacturer: str | None = None
+    manufacturer_model_name: str | None = None
+    kvp: float | None = None
+    slice_thickness_mm: float | None = None
+    convolution_kernel: tuple[str, ...] = ()
+    is_ecg_gated: bool | None = None
+    is_contrast_enhanced: bool | None = None
+    series_description: str | None = None
+
+
+@dataclass(frozen=True)
+class SeriesIdentity:
+    """The UIDs of a series; ``sop_instance_uids`` has one entry a slice, in slice order."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    frame_of_reference_uid: str
+    sop_instance_uids: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class CtVolume:
+    """Hounsfield values ``(slice, row, column)``, float32, read-only, on a geometry."""
+
+    geometry: VolumeGeometry
+    hu: HuArray
+    acquisition: CtAcquisition = CtAcquisition()
+    identity: SeriesIdentity | None = None
+    mass_calibration_factor: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.hu.dtype != np.float32 or self.hu.shape != self.geometry.shape:
+            raise ValueError(
+                f"HU must be float32 of shape {self.geometry.shape}, "
+                f"not {self.hu.dtype} of {self.hu.shape}."
+            )
+        if self.identity and len(self.identity.sop_instance_uids) != self.geometry.shape[0]:
+            raise ValueError("There must be one SOP Instance UID for each slice.")
+        self.hu.setflags(write=False)

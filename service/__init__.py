@@ -1,0 +1,1 @@
+"""The microservice: a gateway that accepts series, workers that score them, a command line."""
