@@ -1,0 +1,422 @@
+"""The record of studies and jobs in SQL.
+
+Every change of a job is one UPDATE whose WHERE names the state it may start from, so two
+processes can never both win; see :mod:`service.application.jobs` for the states. Times are those
+of this process: machines that share a record must keep their clocks within a lease of each other.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from service.adapters.database.engine import WRITES
+from service.adapters.database.tables import jobs, results, studies
+from service.application.errors import (
+    InvalidCursor,
+    LeaseLost,
+    RecordUnavailable,
+    ScoreNotReady,
+    StudyFailed,
+    StudyNotFound,
+    TooManyAttempts,
+)
+from service.application.jobs import (
+    Claim,
+    JobStatus,
+    LeaseTerms,
+    ModelIdentity,
+    ScoreResult,
+    Stage,
+    StudyJob,
+    StudyPage,
+)
+from service.application.problem import Problem
+
+_LOST_WORKER: Final = "its worker stopped answering"
+
+
+def utc_now() -> datetime:
+    """Return the time of this machine."""
+    return datetime.now(UTC)
+
+
+class SqlStudyStore:
+    """A StudyStore in SQLite or PostgreSQL."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        terms: LeaseTerms,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._readers = engine
+        self._writers = engine.execution_options(**{WRITES: True})
+        self._terms = terms
+        self._now = now
+
+    def add(self, *, study_id: str, folder: str, sha256: str, size_bytes: int) -> bool:
+        """Record a study and its queued job together; False where the study is known already."""
+        now = self._now()
+        study = insert(studies).values(
+            id=study_id, folder=folder, sha256=sha256, size_bytes=size_bytes, created_at=now
+        )
+        job = insert(jobs).values(
+            id=uuid.uuid4().hex,
+            study_id=study_id,
+            number=1,
+            status=JobStatus.QUEUED,
+            stage=Stage.WAITING,
+            progress=0.0,
+            attempt=0,
+            available_at=now,
+            created_at=now,
+            updated_at=now,
+        )
+        try:
+            with self._writing() as connection:
+                connection.execute(study)
+                connection.execute(job)
+        except IntegrityError:
+            return False
+        return True
+
+    def find(self, study_id: str) -> StudyJob:
+        """Return a study with its latest job; StudyNotFound where there is none."""
+        with self._reading() as connection:
+            row = connection.execute(_latest_jobs().where(studies.c.id == study_id)).one_or_none()
+        if row is None:
+            raise StudyNotFound(study_id)
+        return _study_job(row)
+
+    def page(self, *, limit: int, cursor: str | None) -> StudyPage:
+        """Return up to ``limit`` studies, the newest first, after the cursor."""
+        query = _latest_jobs().order_by(studies.c.created_at.desc(), studies.c.id.desc())
+        if cursor is not None:
+            created_at, study_id = _read_cursor(cursor)
+            query = query.where(
+                or_(
+                    studies.c.created_at < created_at,
+                    and_(studies.c.created_at == created_at, studies.c.id < study_id),
+                )
+            )
+        with self._reading() as connection:
+            rows = connection.execute(query.limit(limit + 1)).all()
+        page = tuple(_study_job(row) for row in rows[:limit])
+        return StudyPage(page, _write_cursor(page[-1]) if len(rows) > limit else None)
+
+    def result(self, study_id: str) -> ScoreResult:
+        """Return the result of the latest job, or raise why there is none."""
+        study = self.find(study_id)
+        if study.problem is not None:
+            raise StudyFailed(study.problem)
+        with self._reading() as connection:
+            row = connection.execute(
+                select(results).where(results.c.job_id == study.job_id)
+            ).one_or_none()
+        if row is None:
+            raise ScoreNotReady(study_id, study.status)
+        return ScoreResult(
+            result_key=row.result_key,
+            model=ModelIdentity(
+                row.model_name, row.model_version, row.model_sha256, row.model_is_provisional
+            ),
+            agatston_score=row.agatston_score,
+            slice_count=row.slice_count,
+        )
+
+    def delete(self, study_id: str) -> str:
+        """Forget a study with its jobs and results; return the folder that is now nobody's."""
+        with self._writing() as connection:
+            folder = connection.execute(
+                delete(studies).where(studies.c.id == study_id).returning(studies.c.folder)
+            ).scalar_one_or_none()
+        if folder is None:
+            raise StudyNotFound(study_id)
+        return str(folder)
+
+    def claim(self, job_id: str) -> Claim | None:
+        """Begin an attempt, atomically; None where there is nothing to do."""
+        now = self._now()
+        may_begin = or_(
+            and_(jobs.c.status == JobStatus.QUEUED, jobs.c.available_at <= now),
+            and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now),
+        )
+        with self._writing() as connection:
+            row = connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id, may_begin, jobs.c.attempt < self._terms.max_attempts)
+                .values(
+                    status=JobStatus.RUNNING,
+                    stage=Stage.WAITING,
+                    progress=0.0,
+                    attempt=jobs.c.attempt + 1,
+                    lease_expires_at=now + self._terms.duration,
+                    started_at=now,
+                    updated_at=now,
+                )
+                .returning(jobs.c.attempt, jobs.c.study_id)
+            ).one_or_none()
+            if row is None:
+                self._end_exhausted(connection, now, jobs.c.id == job_id)
+                return None
+            folder = connection.execute(
+                select(studies.c.folder).where(studies.c.id == row.study_id)
+            ).scalar_one()
+        return Claim(job_id, row.study_id, row.attempt, folder)
+
+    def extend(self, claim: Claim) -> None:
+        """Let the lease of the attempt count from now."""
+        with self._writing() as connection:
+            self._write_fenced(connection, claim, lease_expires_at=self._lease_end())
+
+    def report_progress(self, claim: Claim, stage: Stage, progress: float) -> None:
+        """Say how far the attempt has come; extends the lease too."""
+        with self._writing() as connection:
+            self._write_fenced(
+                connection,
+                claim,
+                stage=stage,
+                progress=progress,
+                lease_expires_at=self._lease_end(),
+            )
+
+    def finish(self, claim: Claim, result: ScoreResult) -> None:
+        """Keep the result and end the job as succeeded, in one transaction."""
+        now = self._now()
+        with self._writing() as connection:
+            self._write_fenced(
+                connection,
+                claim,
+                status=JobStatus.SUCCEEDED,
+                stage=Stage.FINISHED,
+                progress=1.0,
+                lease_expires_at=None,
+                finished_at=now,
+            )
+            connection.execute(
+                insert(results).values(
+                    job_id=claim.job_id,
+                    attempt=claim.attempt,
+                    result_key=result.result_key,
+                    model_name=result.model.name,
+                    model_version=result.model.version,
+                    model_sha256=result.model.sha256,
+                    model_is_provisional=result.model.is_provisional,
+                    agatston_score=result.agatston_score,
+                    slice_count=result.slice_count,
+                    created_at=now,
+                )
+            )
+
+    def refuse(self, claim: Claim, problem: Problem) -> None:
+        """End the job as failed; trying again would not help."""
+        with self._writing() as connection:
+            self._write_fenced(connection, claim, **_failure(problem, self._now()))
+
+    def release(self, claim: Claim, reason: str) -> None:
+        """Queue the job again after a pause, or end it once its attempts are used up."""
+        if claim.attempt >= self._terms.max_attempts:
+            self.refuse(claim, Problem.of(TooManyAttempts(claim.attempt, reason)))
+            return
+        with self._writing() as connection:
+            self._write_fenced(
+                connection,
+                claim,
+                **_REQUEUED,
+                available_at=self._now() + self._terms.delay_after(claim.attempt),
+            )
+
+    def expire_leases(self) -> list[str]:
+        """Queue again, or end, every running job whose lease is over; return their job ids."""
+        now = self._now()
+        expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now)
+        with self._reading() as connection:
+            if connection.execute(select(jobs.c.id).where(expired).limit(1)).first() is None:
+                return []
+        with self._writing() as connection:
+            ended = self._end_exhausted(connection, now, expired)
+            queued = connection.execute(
+                update(jobs).where(expired).values(**_REQUEUED, updated_at=now).returning(jobs.c.id)
+            ).scalars()
+            return [*ended, *queued]
+
+    def due_for_announcement(self, *, announced_before: timedelta | None) -> list[str]:
+        """Return queued jobs whose time has come and that need a message, the oldest first."""
+        now = self._now()
+        needs_message: ColumnElement[bool] = jobs.c.announced_at.is_(None)
+        if announced_before is not None:
+            needs_message = or_(needs_message, jobs.c.announced_at < now - announced_before)
+        with self._reading() as connection:
+            return list(
+                connection.execute(
+                    select(jobs.c.id)
+                    .where(
+                        jobs.c.status == JobStatus.QUEUED,
+                        jobs.c.available_at <= now,
+                        needs_message,
+                    )
+                    .order_by(jobs.c.available_at)
+                ).scalars()
+            )
+
+    def mark_announced(self, job_id: str) -> None:
+        """Remember that a message was sent; a job that has moved on meanwhile is left alone."""
+        with self._writing() as connection:
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id, jobs.c.status == JobStatus.QUEUED)
+                .values(announced_at=self._now())
+            )
+
+    def folders(self) -> set[str]:
+        """Return the folders that belong to a study."""
+        with self._reading() as connection:
+            return set(connection.execute(select(studies.c.folder)).scalars())
+
+    def check(self) -> None:
+        """Raise RecordUnavailable where the record cannot be read."""
+        with self._reading() as connection:
+            connection.execute(select(studies.c.id).limit(1)).first()
+
+    def _end_exhausted(
+        self, connection: Connection, now: datetime, which: ColumnElement[bool]
+    ) -> list[str]:
+        """Fail jobs whose last allowed attempt ended without a word; return their ids."""
+        last = self._terms.max_attempts
+        problem = Problem.of(TooManyAttempts(last, _LOST_WORKER))
+        return list(
+            connection.execute(
+                update(jobs)
+                .where(
+                    which,
+                    jobs.c.status == JobStatus.RUNNING,
+                    jobs.c.lease_expires_at < now,
+                    jobs.c.attempt >= last,
+                )
+                .values(**_failure(problem, now), updated_at=now)
+                .returning(jobs.c.id)
+            ).scalars()
+        )
+
+    def _write_fenced(self, connection: Connection, claim: Claim, **values: object) -> None:
+        outcome = connection.execute(
+            update(jobs)
+            .where(
+                jobs.c.id == claim.job_id,
+                jobs.c.attempt == claim.attempt,
+                jobs.c.status == JobStatus.RUNNING,
+            )
+            .values(updated_at=self._now(), **values)
+        )
+        if outcome.rowcount != 1:
+            raise LeaseLost(claim.job_id, claim.attempt)
+
+    def _lease_end(self) -> datetime:
+        return self._now() + self._terms.duration
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        return _transaction(self._readers)
+
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return _transaction(self._writers)
+
+
+_REQUEUED: Final[dict[str, Any]] = {
+    "status": JobStatus.QUEUED,
+    "stage": Stage.WAITING,
+    "progress": 0.0,
+    "lease_expires_at": None,
+    "announced_at": None,
+}
+
+
+def _failure(problem: Problem, now: datetime) -> dict[str, Any]:
+    return {
+        "status": JobStatus.FAILED,
+        "stage": Stage.FINISHED,
+        "progress": 1.0,
+        "lease_expires_at": None,
+        "finished_at": now,
+        "problem": problem.to_document(),
+    }
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[Connection]:
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        # The text of the driver's error may hold the values of the statement.
+        raise RecordUnavailable(
+            f"The database did not do what was asked ({type(error.orig).__name__})."
+        ) from error
+
+
+def _latest_jobs() -> Select[Any]:
+    others = jobs.alias()
+    latest = (
+        select(func.max(others.c.number)).where(others.c.study_id == studies.c.id).scalar_subquery()
+    )
+    return select(
+        studies.c.size_bytes, studies.c.created_at.label("study_created_at"), jobs
+    ).join_from(studies, jobs, and_(jobs.c.study_id == studies.c.id, jobs.c.number == latest))
+
+
+def _study_job(row: Row[Any]) -> StudyJob:
+    return StudyJob(
+        study_id=row.study_id,
+        job_id=row.id,
+        status=JobStatus(row.status),
+        stage=Stage(row.stage),
+        progress=row.progress,
+        attempt=row.attempt,
+        upload_size_bytes=row.size_bytes,
+        created_at=row.study_created_at,
+        updated_at=row.updated_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        problem=None if row.problem is None else Problem.from_document(row.problem),
+    )
+
+
+def _write_cursor(study: StudyJob) -> str:
+    text = f"{study.created_at.isoformat()} {study.study_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        time_text, study_id = base64.urlsafe_b64decode(padded).decode().split(" ")
+        created_at = datetime.fromisoformat(time_text)
+    except (ValueError, binascii.Error) as error:
+        raise InvalidCursor from error
+    if created_at.tzinfo is None:
+        raise InvalidCursor
+    return created_at, study_id

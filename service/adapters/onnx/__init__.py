@@ -1,0 +1,1 @@
+"""The network through ONNX Runtime."""

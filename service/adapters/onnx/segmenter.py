@@ -1,0 +1,180 @@
+"""The network through ONNX Runtime: a model file that says itself how it is to be used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import (
+    EPFail,
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+)
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as OperatorMissing
+
+from calcium_scoring.errors import ModelRejected
+from calcium_scoring.model_input.preprocessing import ModelArray
+from calcium_scoring.model_input.spec import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelSpec
+from calcium_scoring.model_input.tiling import Progress, segment_volume
+from calcium_scoring.volume.ct_volume import CtVolume
+from calcium_scoring.volume.label_map import LabelMap
+from service.application.errors import ModelUnavailable
+from service.application.jobs import ModelIdentity
+
+CPU_PROVIDER: Final = "CPUExecutionProvider"
+CUDA_PROVIDER: Final = "CUDAExecutionProvider"
+
+_PROVIDER_OPTIONS: Final[dict[str, dict[str, str]]] = {
+    # The arena grows by what is asked for, not by powers of two; the exhaustive search for the
+    # fastest convolution takes minutes and much memory at every new input size.
+    CUDA_PROVIDER: {
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+}
+
+_LOAD_ERRORS: Final = (
+    EPFail,
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+    OperatorMissing,
+)
+
+
+class OnnxSegmenter:
+    """A Segmenter that runs one model file.
+
+    Parameters
+    ----------
+    model_path
+        ONNX file with its ModelSpec in the metadata.
+    providers
+        Execution providers, the preferred one first. A provider that is asked for and not
+        available is an error: a CPU that quietly stands in for a GPU is an outage.
+    threads
+        Threads within one operator; 0 lets the runtime take one a core.
+
+    Raises
+    ------
+    ModelUnavailable
+        The file is not there, or the runtime cannot load it with these providers.
+    ModelRejected
+        The file carries no ModelSpec, one of another version, or does not match its own.
+    """
+
+    def __init__(
+        self, model_path: Path, *, providers: Sequence[str] = (CPU_PROVIDER,), threads: int = 0
+    ) -> None:
+        self._session = _open_session(model_path, providers, threads)
+        self._spec = _read_spec(self._session)
+        _check_tensors(self._session, self._spec)
+        self._model = ModelIdentity(
+            name=self._spec.model_name,
+            version=self._spec.model_version,
+            sha256=_sha256_of(model_path),
+            is_provisional=self._spec.is_provisional,
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the network is fed and how its output is read."""
+        return self._spec
+
+    @property
+    def model(self) -> ModelIdentity:
+        """Which network it is."""
+        return self._model
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers that the session got."""
+        return tuple(self._session.get_providers())
+
+    def segment(self, volume: CtVolume, progress: Progress | None = None) -> LabelMap:
+        """Label the calcium of a volume, slice by slice."""
+        return segment_volume(volume, self._spec, self.predict_patch, progress)
+
+    def predict_patch(self, ct_patch: ModelArray) -> ModelArray:
+        """``ct_patch`` (batch, slice, row, column) to ``calcium_logits`` (batch, label, ...)."""
+        (logits,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: np.ascontiguousarray(ct_patch)})
+        result: ModelArray = np.asarray(logits, dtype=np.float32)
+        return result
+
+
+def _open_session(
+    model_path: Path, providers: Sequence[str], threads: int
+) -> onnxruntime.InferenceSession:
+    if not model_path.is_file():
+        raise ModelUnavailable(
+            f"There is no model file {model_path.name}; set CACSCORE_MODEL_PATH to the ONNX file."
+        )
+    missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
+    if missing or not providers:
+        raise ModelUnavailable(
+            f"This ONNX Runtime does not offer {', '.join(missing) or 'any provider'}; it has "
+            f"{', '.join(onnxruntime.get_available_providers())}."
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(
+            str(model_path),
+            options,
+            providers=[(name, _PROVIDER_OPTIONS.get(name, {})) for name in providers],
+        )
+    except _LOAD_ERRORS as error:
+        raise ModelUnavailable(
+            f"ONNX Runtime cannot load {model_path.name}: the file is damaged, or made for another "
+            "version."
+        ) from error
+    # The runtime falls back to the CPU with no more than a line in its log.
+    if providers[0] not in session.get_providers():
+        raise ModelUnavailable(
+            f"{providers[0]} was asked for, and the session runs on "
+            f"{', '.join(session.get_providers())}."
+        )
+    return session
+
+
+def _read_spec(session: onnxruntime.InferenceSession) -> ModelSpec:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ModelRejected(
+            f"The model file has no {METADATA_KEY!r} in its metadata; export it with "
+            "`python -m model_training.export_onnx`."
+        )
+    return ModelSpec.from_json(text)
+
+
+def _check_tensors(session: onnxruntime.InferenceSession, spec: ModelSpec) -> None:
+    """Refuse a graph whose tensors are not the ones that its specification speaks of."""
+    inputs = {tensor.name: tensor.shape for tensor in session.get_inputs()}
+    outputs = {tensor.name: tensor.shape for tensor in session.get_outputs()}
+    if set(inputs) != {INPUT_NAME} or set(outputs) != {OUTPUT_NAME}:
+        raise ModelRejected(
+            f"The model maps {sorted(inputs)} to {sorted(outputs)}; it must map "
+            f"{INPUT_NAME!r} to {OUTPUT_NAME!r}."
+        )
+    slices, labels = inputs[INPUT_NAME][1], outputs[OUTPUT_NAME][1]
+    if slices not in (spec.slice_count, None) and not isinstance(slices, str):
+        raise ModelRejected(
+            f"The model takes {slices} slices; its specification says {spec.slice_count}."
+        )
+    if labels not in (len(spec.labels), None) and not isinstance(labels, str):
+        raise ModelRejected(
+            f"The model gives {labels} labels; its specification names {len(spec.labels)}."
+        )
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

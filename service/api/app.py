@@ -1,0 +1,50 @@
+"""The gateway: `uvicorn --factory service.api.app:create_app`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+
+from calcium_scoring.version import __version__
+from service.adapters.logs.json_logs import configure_logging
+from service.api.documentation import DESCRIPTION, TITLE, build_openapi
+from service.api.middleware import RequestGuard
+from service.api.problems import add_problem_handlers
+from service.api.reaper import reap_forever
+from service.api.routes import operations, studies
+from service.api.wiring import gateway_parts
+from service.settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the gateway; ``settings`` come from the environment where they are not given."""
+    chosen = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        configure_logging(chosen.log_level)
+        app.state.parts = gateway_parts(chosen)
+        reaper = asyncio.create_task(reap_forever(app.state.parts))
+        try:
+            yield
+        finally:
+            reaper.cancel()
+            with suppress(asyncio.CancelledError):
+                await reaper
+
+    app = FastAPI(title=TITLE, version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app.add_middleware(RequestGuard)
+    add_problem_handlers(app)
+    app.include_router(studies.router)
+    app.include_router(operations.router)
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            app.openapi_schema = build_openapi(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the documented way to extend it
+    return app

@@ -1,0 +1,108 @@
+"""What OpenAPI cannot learn from the signatures of the routes."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from calcium_scoring.version import __version__
+from service.api.problems import PROBLEM_MEDIA_TYPE
+from service.api.schemas import ProblemResponse
+from service.api.uploads import FORM, FORM_FIELD
+from service.application.report_document import INTENDED_USE
+
+TITLE: Final = "cacscore"
+
+DESCRIPTION: Final = f"""Coronary artery calcium scores from CT series.
+
+Send a zip archive with the DICOM files of a study, ask for its score, fetch the mask.
+Errors are problem details (RFC 9457) with a stable `code`.
+
+**{INTENDED_USE}**
+"""
+
+SUBMIT_BODY: Final[dict[str, Any]] = {
+    "required": True,
+    "description": "A zip archive with the DICOM files of one study, in any folders.",
+    "content": {
+        FORM: {
+            "schema": {
+                "type": "object",
+                "required": [FORM_FIELD],
+                "properties": {
+                    FORM_FIELD: {
+                        "type": "string",
+                        "contentMediaType": "application/zip",
+                        "description": "The zip archive.",
+                    }
+                },
+            },
+            "encoding": {FORM_FIELD: {"contentType": "application/zip"}},
+        },
+        "application/zip": {"schema": {"type": "string", "contentMediaType": "application/zip"}},
+    },
+}
+
+_REASONS: Final = {
+    400: "The form cannot be read.",
+    404: "There is no such study, or no such slice.",
+    406: "The mask is not available in an accepted type.",
+    408: "The upload stalled or took too long.",
+    409: "The study has not been scored yet.",
+    413: "The upload exceeds a limit.",
+    415: "The body has a type that is not accepted.",
+    422: "The upload or a parameter is refused, or the study could not be scored.",
+    503: "A part of the service is unavailable; see `Retry-After`.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the problems of a route."""
+    return {
+        status: {
+            "description": _REASONS[status],
+            "content": {
+                PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemResponse"}}
+            },
+        }
+        for status in statuses
+    }
+
+
+def binary() -> dict[str, Any]:
+    """Describe a body of bytes."""
+    return {"schema": {"type": "string", "contentEncoding": "binary"}}
+
+
+def build_openapi(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the gateway."""
+    document = get_openapi(
+        title=TITLE,
+        version=__version__,
+        description=DESCRIPTION,
+        routes=app.routes,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        tags=[
+            {"name": "studies", "description": "Uploads and their scores."},
+            {"name": "operations", "description": "For operators and monitoring."},
+        ],
+    )
+    schemas = document["components"]["schemas"]
+    schemas["ProblemResponse"] = ProblemResponse.model_json_schema(mode="serialization")
+    # The framework's own shape of a 422 is never sent.
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            responses = operation["responses"]
+            schema = str(responses.get("422", {}).get("content", {}).get("application/json"))
+            if "HTTPValidationError" in schema:
+                responses["422"] = problems(HTTPStatus.UNPROCESSABLE_ENTITY)[422]
+            responses["500"] = {
+                "description": "The service failed.",
+                "content": problems(404)[404]["content"],
+            }
+    return document

@@ -1,0 +1,140 @@
+"""From errors to HTTP: one table of statuses, one shape of answer (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from calcium_scoring.errors import (
+    CacscoreError,
+    SeriesRejected,
+    UploadRejected,
+    UploadTooLarge,
+)
+from service.api.errors import MalformedForm, NotAcceptable, UnsupportedMediaType, UploadTimedOut
+from service.api.schemas import ProblemResponse
+from service.application.errors import (
+    DependencyUnavailable,
+    InvalidCursor,
+    JobRefused,
+    ScoreNotReady,
+    SliceNotFound,
+    StorageFull,
+    StudyFailed,
+    StudyNotFound,
+)
+from service.application.problem import Problem
+
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+
+STATUS_OF_ERROR: Final[dict[type[CacscoreError], HTTPStatus]] = {
+    UploadRejected: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UploadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    MalformedForm: HTTPStatus.BAD_REQUEST,
+    UploadTimedOut: HTTPStatus.REQUEST_TIMEOUT,
+    SeriesRejected: HTTPStatus.UNPROCESSABLE_ENTITY,
+    JobRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    StudyFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ScoreNotReady: HTTPStatus.CONFLICT,
+    StudyNotFound: HTTPStatus.NOT_FOUND,
+    SliceNotFound: HTTPStatus.NOT_FOUND,
+    InvalidCursor: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    DependencyUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    CacscoreError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+"""The nearest class of an error's ancestry decides."""
+
+RETRY_AFTER_S: Final[dict[type[CacscoreError], int]] = {
+    ScoreNotReady: 2,
+    DependencyUnavailable: 5,
+    StorageFull: 60,
+}
+"""When it makes sense to ask again; our choice."""
+
+
+def problem_response(
+    problem: Problem, status: int, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return the answer that shows a problem."""
+    return Response(
+        ProblemResponse.of(problem, status).model_dump_json(),
+        status_code=status,
+        media_type=PROBLEM_MEDIA_TYPE,
+        headers=dict(headers or {}),
+    )
+
+
+def internal_error() -> Response:
+    """Return the answer to an error nobody foresaw; it tells nothing about its cause."""
+    return problem_response(
+        Problem(
+            "internal_error",
+            "The service failed",
+            "Something went wrong in the service; its log says where. The request may be repeated.",
+        ),
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    )
+
+
+def status_of(error: CacscoreError) -> HTTPStatus:
+    """Return the HTTP status of an error."""
+    return next(STATUS_OF_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_OF_ERROR)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every error with a problem, those of the framework included."""
+    app.add_exception_handler(CacscoreError, _on_cacscore_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+
+
+def _on_cacscore_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, CacscoreError):
+        raise error
+    problem = error.problem if isinstance(error, StudyFailed) else Problem.of(error)
+    retry_after_s = next(
+        (RETRY_AFTER_S[kind] for kind in type(error).__mro__ if kind in RETRY_AFTER_S), None
+    )
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return problem_response(problem, status_of(error), headers)
+
+
+def _on_http_exception(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    details = {
+        HTTPStatus.NOT_FOUND: "There is nothing at this path; see /docs for what there is.",
+        HTTPStatus.METHOD_NOT_ALLOWED: "This path does not know this method; see header Allow.",
+    }
+    return problem_response(
+        Problem(status.name.lower(), status.phrase, details.get(status, f"{status.description}.")),
+        status,
+        error.headers,
+    )
+
+
+def _on_invalid_request(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    # The values that were sent are left out: they may be anything.
+    complaints = [
+        {"location": [str(part) for part in one["loc"]], "message": str(one["msg"])}
+        for one in error.errors()
+    ]
+    return problem_response(
+        Problem(
+            "invalid_request",
+            "A parameter is not valid",
+            "; ".join(f"{'.'.join(one['location'])}: {one['message']}" for one in complaints) + ".",
+            {"complaints": complaints},
+        ),
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    )

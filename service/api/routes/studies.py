@@ -1,0 +1,225 @@
+"""Studies: send one, ask how far it is, fetch what came of it, delete it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Annotated, BinaryIO, Final
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from service.api.documentation import SUBMIT_BODY, binary, problems
+from service.api.errors import NotAcceptable
+from service.api.negotiation import preferred_type
+from service.api.problems import RETRY_AFTER_S
+from service.api.schemas import CalciumReportResponse, StudyPageResponse, StudyResponse
+from service.api.uploads import received_upload
+from service.api.wiring import GatewayParts, Parts
+from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
+from service.application.delete_study import delete_study
+from service.application.errors import ScoreNotReady, SliceNotFound
+from service.application.preview import render_slice
+from service.application.submit_study import submit_study
+
+router = APIRouter(prefix="/studies", tags=["studies"])
+
+DICOM: Final = "application/dicom"
+GZIP: Final = "application/gzip"
+PNG: Final = "image/png"
+
+_CHUNK_BYTES: Final = 256 * 1024
+
+StudyId = Annotated[
+    str, Path(description="`id` of the study.", examples=["4oymiquy7qobjgx36tejs35zeq"])
+]
+
+
+class MaskFormat(StrEnum):
+    """File format of a mask."""
+
+    DICOM = "dicom"
+    NIFTI = "nifti"
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Send a study",
+    openapi_extra={"requestBody": SUBMIT_BODY},
+    responses={
+        202: {
+            "description": "Accepted, or known already: the same bytes are the same study.",
+            "headers": {
+                "Location": {
+                    "description": "Path of the study.",
+                    "schema": {"type": "string"},
+                }
+            },
+        },
+        **problems(400, 408, 413, 415, 422, 503),
+    },
+)
+async def submit(request: Request, response: Response, parts: Parts) -> StudyResponse:
+    """Send a zip archive with the DICOM files of one study.
+
+    The archive is checked at once: `not_a_zip`, `unsafe_archive`, `upload_too_large`,
+    `no_dicom_found`. Which series is scored, and whether it can be measured, is found later: see
+    the status of the study. The same bytes again return the same id and start nothing.
+    """
+    await run_in_threadpool(parts.artefacts.check)
+    async with received_upload(request, parts.artefacts, parts.upload_limits) as upload:
+        study = await run_in_threadpool(
+            submit_study,
+            upload,
+            store=parts.store,
+            artefacts=parts.artefacts,
+            queue=parts.queue,
+            limits=parts.archive_limits,
+        )
+    response.headers["Location"] = f"/studies/{study.study_id}"
+    return StudyResponse.of(study)
+
+
+@router.get("", summary="List studies", responses=problems(422, 503))
+def list_studies(
+    parts: Parts,
+    limit: Annotated[int, Query(ge=1, le=200, description="At most so many studies.")] = 50,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
+    ] = None,
+) -> StudyPageResponse:
+    """List studies, the newest first."""
+    return StudyPageResponse.of(parts.store.page(limit=limit, cursor=cursor))
+
+
+@router.get("/{study_id}", summary="Status of a study", responses=problems(404, 503))
+def get_study(study_id: StudyId, parts: Parts) -> StudyResponse:
+    """Say how far the scoring of a study has come, and why it failed if it did."""
+    return StudyResponse.of(parts.store.find(study_id))
+
+
+@router.get(
+    "/{study_id}/score",
+    summary="Score of a study",
+    response_model=CalciumReportResponse,
+    responses={
+        202: {
+            "description": "Not scored yet; ask again after the seconds of `Retry-After`.",
+            "model": StudyResponse,
+            "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+        },
+        **problems(404, 422, 503),
+    },
+)
+def get_score(study_id: StudyId, parts: Parts) -> Response:
+    """Return the report of a study.
+
+    While the study is queued or running the answer is 202; a study that cannot be scored is a 422
+    problem whose `code` is the reason.
+    """
+    try:
+        result = parts.store.result(study_id)
+    except ScoreNotReady:
+        return Response(
+            StudyResponse.of(parts.store.find(study_id)).model_dump_json(),
+            status_code=HTTPStatus.ACCEPTED,
+            media_type="application/json",
+            headers={"Retry-After": str(RETRY_AFTER_S[ScoreNotReady])},
+        )
+    return _send(parts, f"{result.result_key}/{REPORT}", "application/json")
+
+
+@router.get(
+    "/{study_id}/mask",
+    summary="Calcium mask of a study",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The mask on the grid of the scored series.",
+            "content": {DICOM: binary(), GZIP: binary()},
+        },
+        **problems(404, 406, 409, 422, 503),
+    },
+)
+def get_mask(
+    study_id: StudyId,
+    request: Request,
+    parts: Parts,
+    mask_format: Annotated[
+        MaskFormat | None,
+        Query(alias="format", description="Overrides the header `Accept`."),
+    ] = None,
+) -> Response:
+    """Return the calcium mask as DICOM SEG (`application/dicom`) or NIfTI (`application/gzip`)."""
+    accepted = request.headers.get("accept", "*/*")
+    media_type = (
+        preferred_type(accepted, (DICOM, GZIP))
+        if mask_format is None
+        else {MaskFormat.DICOM: DICOM, MaskFormat.NIFTI: GZIP}[mask_format]
+    )
+    if media_type is None:
+        raise NotAcceptable(
+            f"The mask is available as {DICOM} (DICOM SEG) and {GZIP} (NIfTI).",
+            available=[DICOM, GZIP],
+        )
+    name = MASK_DICOM if media_type == DICOM else MASK_NIFTI
+    result = parts.store.result(study_id)
+    return _send(parts, f"{result.result_key}/{name}", media_type, file_name=f"{study_id}-{name}")
+
+
+@router.get(
+    "/{study_id}/slices/{slice_index}.png",
+    summary="Picture of a slice",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The slice in a mediastinal window, calcium coloured.",
+            "content": {PNG: binary()},
+        },
+        **problems(404, 409, 422, 503),
+    },
+)
+def get_slice(
+    study_id: StudyId,
+    slice_index: Annotated[int, Path(description="Index of the slice; 0 is the lowest.")],
+    parts: Parts,
+) -> Response:
+    """Return a slice of the scored series with its calcium marked."""
+    result = parts.store.result(study_id)
+    if not 0 <= slice_index < result.slice_count:
+        raise SliceNotFound(slice_index, result.slice_count)
+    with parts.artefacts.open(f"{result.result_key}/{PREVIEW}") as preview:
+        return Response(render_slice(preview, slice_index), media_type=PNG)
+
+
+@router.delete(
+    "/{study_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    summary="Delete a study",
+    responses=problems(404, 503),
+)
+def delete(study_id: StudyId, parts: Parts) -> None:
+    """Remove upload, results and record of a study; a worker that is busy with it stops."""
+    delete_study(study_id, store=parts.store, artefacts=parts.artefacts)
+
+
+def _send(
+    parts: GatewayParts, key: str, media_type: str, *, file_name: str | None = None
+) -> StreamingResponse:
+    stream = parts.artefacts.open(key)
+    size_bytes = stream.seek(0, 2)
+    stream.seek(0)
+    headers = {"Content-Length": str(size_bytes)}
+    if file_name is not None:
+        headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
+    return StreamingResponse(_chunks(stream), media_type=media_type, headers=headers)
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    with stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            yield chunk

@@ -1,0 +1,80 @@
+"""What the gateway is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from calcium_scoring.dicom.archive import ArchiveLimits
+from service.adapters.database.engine import create_tables, open_engine
+from service.adapters.database.study_store import SqlStudyStore
+from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
+from service.adapters.storage.folder_store import FolderArtefactStore
+from service.api.uploads import UploadLimits
+from service.application.errors import QueueUnavailable
+from service.application.ports import ArtefactStore, JobQueue, StudyStore
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class GatewayParts:
+    """The dependencies of the routes."""
+
+    store: StudyStore
+    artefacts: ArtefactStore
+    queue: JobQueue
+    archive_limits: ArchiveLimits
+    upload_limits: UploadLimits
+    model_path: Path
+    reaper_interval: timedelta
+
+
+class NoJobQueue:
+    """Stands where no broker is set: uploads are kept until there is one."""
+
+    def announce(self, job_id: str) -> None:  # noqa: ARG002 - nobody to tell
+        """Say that nobody can be told."""
+        raise QueueUnavailable("No broker is set; see CACSCORE_BROKER_URL.")
+
+    def depth(self) -> int:
+        """Say that there is no queue."""
+        raise QueueUnavailable("No broker is set; see CACSCORE_BROKER_URL.")
+
+
+def gateway_parts(settings: Settings) -> GatewayParts:
+    """Return the parts; nothing is connected until it is used."""
+    engine = open_engine(settings.record_url)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    create_tables(engine)
+    queue: JobQueue = NoJobQueue()
+    if settings.broker_url is not None:
+        queue = CeleryJobQueue(celery_app(settings.broker_url.get_secret_value()))
+    return GatewayParts(
+        store=SqlStudyStore(engine, terms=settings.lease_terms),
+        artefacts=FolderArtefactStore(
+            settings.data_dir / "artefacts", reserve_bytes=settings.disk_reserve_bytes
+        ),
+        queue=queue,
+        archive_limits=settings.archive_limits,
+        upload_limits=UploadLimits(
+            size_bytes=settings.upload_bytes,
+            stall_s=settings.upload_stall_s,
+            time_s=settings.upload_time_s,
+        ),
+        model_path=settings.model_path,
+        reaper_interval=timedelta(seconds=settings.reaper_interval_s),
+    )
+
+
+def _parts_of(request: Request) -> GatewayParts:
+    parts = request.app.state.parts
+    if not isinstance(parts, GatewayParts):
+        raise TypeError("The application was started without its parts.")
+    return parts
+
+
+Parts = Annotated[GatewayParts, Depends(_parts_of)]

@@ -1,0 +1,171 @@
+"""Why the service cannot answer, as branches of the tree in :mod:`calcium_scoring.errors`.
+
+```text
+CacscoreError
+├── StudyNotFound            no study of that id, or no longer
+├── SliceNotFound            the scored series has no slice of that index
+├── ScoreNotReady            the study is still queued or running
+├── StudyFailed              the study cannot be scored; carries the problem of its job
+├── InvalidCursor            a page of studies was asked for with a cursor we did not give out
+├── JobRefused               why a job ended without a score though the series may be sound
+│   ├── TooManyAttempts        every attempt ended with its worker lost or an unexpected error
+│   └── ScoringTimedOut        one attempt took longer than the time limit
+├── LeaseLost                this attempt no longer owns its job; whatever it writes is dropped
+└── DependencyUnavailable    a part of the service is away; trying again later may help
+    ├── ModelUnavailable
+    ├── QueueUnavailable
+    ├── RecordUnavailable
+    ├── ArtefactUnavailable
+    └── StorageFull
+```
+"""
+
+from __future__ import annotations
+
+from calcium_scoring.errors import CacscoreError
+from service.application.problem import Problem
+
+
+class StudyNotFound(CacscoreError):
+    """There is no study of that id, or no longer."""
+
+    code = "study_not_found"
+    title = "There is no such study"
+
+    def __init__(self, study_id: str) -> None:
+        super().__init__("There is no study of this id; it may have been deleted.")
+        self.study_id = study_id
+
+
+class SliceNotFound(CacscoreError):
+    """The scored series has no slice of that index."""
+
+    code = "slice_not_found"
+    title = "There is no such slice"
+
+    def __init__(self, slice_index: int, slice_count: int) -> None:
+        super().__init__(
+            f"There is no slice {slice_index}; the scored series has slices 0 (lowest) to "
+            f"{slice_count - 1}.",
+            slice_index=slice_index,
+            slice_count=slice_count,
+        )
+
+
+class ScoreNotReady(CacscoreError):
+    """The study is still queued or running."""
+
+    code = "score_not_ready"
+    title = "The study has not been scored yet"
+
+    def __init__(self, study_id: str, status: str) -> None:
+        super().__init__(f"The study is {status}; ask again in a few seconds.", status=status)
+        self.study_id = study_id
+
+
+class StudyFailed(CacscoreError):
+    """The study cannot be scored; ``problem`` says why, with the code of that reason."""
+
+    code = "study_failed"
+    title = "The study could not be scored"
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail, **problem.evidence)
+        self.problem = problem
+
+
+class InvalidCursor(CacscoreError):
+    """A page was asked for with a cursor that was not given out by this service."""
+
+    code = "invalid_cursor"
+    title = "The cursor is not valid"
+
+    def __init__(self) -> None:
+        super().__init__("Pass next_cursor of the page before, unchanged, or no cursor at all.")
+
+
+class JobRefused(CacscoreError):
+    """The job ended without a score, though the series may be sound."""
+
+    code = "job_refused"
+    title = "The study was given up"
+
+
+class TooManyAttempts(JobRefused):
+    """Every attempt ended with its worker lost, or with an error nobody foresaw."""
+
+    code = "too_many_attempts"
+    title = "Scoring was tried several times and never finished"
+
+    def __init__(self, attempt_count: int, last_reason: str) -> None:
+        super().__init__(
+            f"{attempt_count} attempts did not finish; the last one: {last_reason}.",
+            attempt_count=attempt_count,
+            last_reason=last_reason,
+        )
+
+
+class ScoringTimedOut(JobRefused):
+    """One attempt took longer than the time limit of the worker."""
+
+    code = "scoring_timed_out"
+    title = "Scoring took longer than the time limit"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(
+            f"Scoring took longer than {limit_s:.0f} s; the limit is the setting "
+            "CACSCORE_TASK_SOFT_TIME_LIMIT_S of the worker.",
+            limit_s=limit_s,
+        )
+
+
+class LeaseLost(CacscoreError):
+    """An attempt no longer owns its job: deleted, finished, or taken over by another."""
+
+    code = "lease_lost"
+    title = "The job belongs to another attempt"
+
+    def __init__(self, job_id: str, attempt: int) -> None:
+        super().__init__(f"Attempt {attempt} no longer owns job {job_id}.", attempt=attempt)
+
+
+class DependencyUnavailable(CacscoreError):
+    """A part of the service cannot be reached; trying again later may help."""
+
+    code = "dependency_unavailable"
+    title = "A part of the service is unavailable"
+
+
+class ModelUnavailable(DependencyUnavailable):
+    """The model file is not there or the runtime cannot load it."""
+
+    code = "model_unavailable"
+    title = "The model cannot be loaded"
+
+
+class QueueUnavailable(DependencyUnavailable):
+    """The broker does not take messages; the record keeps the job until it does."""
+
+    code = "queue_unavailable"
+    title = "The queue cannot be reached"
+
+
+class RecordUnavailable(DependencyUnavailable):
+    """The database cannot be reached."""
+
+    code = "record_unavailable"
+    title = "The database cannot be reached"
+
+
+class ArtefactUnavailable(DependencyUnavailable):
+    """A file that the record names is not in the store."""
+
+    code = "artefact_unavailable"
+    title = "A stored file cannot be read"
+
+
+class StorageFull(DependencyUnavailable):
+    """The disk has no room for another upload."""
+
+    code = "storage_full"
+    title = "There is no room for another upload"

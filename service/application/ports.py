@@ -1,0 +1,170 @@
+"""What the use cases need from the world, as small protocols; adapters implement them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from calcium_scoring.model_input.spec import ModelSpec
+from calcium_scoring.model_input.tiling import Progress
+from calcium_scoring.volume.ct_volume import CtVolume
+from calcium_scoring.volume.label_map import LabelMap
+from service.application.jobs import (
+    Claim,
+    ModelIdentity,
+    ScoreResult,
+    Stage,
+    StudyJob,
+    StudyPage,
+)
+from service.application.problem import Problem
+
+
+class Segmenter(Protocol):
+    """Finds calcium in a volume."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the network is fed and how its output is read."""
+        ...
+
+    @property
+    def model(self) -> ModelIdentity:
+        """Which network it is."""
+        ...
+
+    def segment(self, volume: CtVolume, progress: Progress | None = None) -> LabelMap:
+        """Label the calcium on the grid of the volume; ``progress`` hears of every slice."""
+        ...
+
+
+class StudyStore(Protocol):
+    """The record: what was uploaded, what is asked for, what came of it.
+
+    Every method is one transaction. Methods that take a :class:`Claim` are fenced: they raise
+    LeaseLost, and change nothing, unless that attempt still owns the job.
+    """
+
+    def add(self, *, study_id: str, folder: str, sha256: str, size_bytes: int) -> bool:
+        """Record a study and its queued job together; False where the study is known already."""
+        ...
+
+    def find(self, study_id: str) -> StudyJob:
+        """Return a study; StudyNotFound where there is none."""
+        ...
+
+    def page(self, *, limit: int, cursor: str | None) -> StudyPage:
+        """Return up to ``limit`` studies, the newest first; InvalidCursor for a foreign cursor."""
+        ...
+
+    def result(self, study_id: str) -> ScoreResult:
+        """Return the result; StudyNotFound, ScoreNotReady or StudyFailed where there is none."""
+        ...
+
+    def delete(self, study_id: str) -> str:
+        """Forget a study with its jobs and results; return the folder that is now nobody's."""
+        ...
+
+    def claim(self, job_id: str) -> Claim | None:
+        """Begin an attempt, atomically; None where there is nothing to do.
+
+        That is a queued job whose time has come, or a running one whose lease has expired. A job
+        whose attempts are used up is marked as failed instead.
+        """
+        ...
+
+    def extend(self, claim: Claim) -> None:
+        """Prove that the attempt is alive: its lease counts from now."""
+        ...
+
+    def report_progress(self, claim: Claim, stage: Stage, progress: float) -> None:
+        """Say how far the attempt has come; extends the lease too."""
+        ...
+
+    def finish(self, claim: Claim, result: ScoreResult) -> None:
+        """Keep the result and end the job as succeeded."""
+        ...
+
+    def refuse(self, claim: Claim, problem: Problem) -> None:
+        """End the job as failed; trying again would not help."""
+        ...
+
+    def release(self, claim: Claim, reason: str) -> None:
+        """Give the job back after a passing failure: later, or for good once attempts are used up.
+
+        ``reason`` names the failure without any value of the upload.
+        """
+        ...
+
+    def expire_leases(self) -> list[str]:
+        """Queue again, or end, every running job whose lease is over; return their job ids."""
+        ...
+
+    def due_for_announcement(self, *, announced_before: timedelta | None) -> list[str]:
+        """Return queued jobs whose time has come and that no message was sent for.
+
+        With ``announced_before`` also those whose message is older than that.
+        """
+        ...
+
+    def mark_announced(self, job_id: str) -> None:
+        """Remember that a message was sent."""
+        ...
+
+    def folders(self) -> set[str]:
+        """Return the folders that belong to a study; any other is left over from a crash."""
+        ...
+
+    def check(self) -> None:
+        """Raise RecordUnavailable where the record cannot be read."""
+        ...
+
+
+class JobQueue(Protocol):
+    """Tells workers that there is something to do; it may forget or repeat itself."""
+
+    def announce(self, job_id: str) -> None:
+        """Send a message; QueueUnavailable where the broker does not take it."""
+        ...
+
+    def depth(self) -> int:
+        """Return how many messages wait; QueueUnavailable where the broker does not answer."""
+        ...
+
+
+class ArtefactStore(Protocol):
+    """Files of studies under keys like ``folder/name``; a file that exists is complete."""
+
+    def new_folder(self, study_id: str) -> str:
+        """Return the key of a folder that nobody has used before."""
+        ...
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """Give an empty local folder on the same disk; it is removed with what is still in it."""
+        ...
+
+    def adopt(self, source: Path, key: str) -> None:
+        """Move a finished local file into the store, durably."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """Open a file for reading, seekable; ArtefactUnavailable where it is not there."""
+        ...
+
+    def local_copy(self, key: str) -> AbstractContextManager[Path]:
+        """Give a local path that holds the file, read-only."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Remove a file or a whole folder; nothing happens where it is not there."""
+        ...
+
+    def untouched_since(self, age: timedelta) -> list[str]:
+        """Return the keys of folders, scratch ones too, whose last change is older than this."""
+        ...
+
+    def check(self) -> None:
+        """Raise ArtefactUnavailable where the store cannot be written, StorageFull without room."""
+        ...

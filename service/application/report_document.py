@@ -1,0 +1,167 @@
+"""The report as a plain JSON document: the same for `GET .../score`, `report.json` and the CLI.
+
+Numbers are unrounded and carry their unit in their name; what is not known is null.
+``docs`` and the OpenAPI schema describe the fields; ``SCHEMA_VERSION`` is raised with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from calcium_scoring.errors import SeriesWarning
+from calcium_scoring.scoring.agatston import density_weight
+from calcium_scoring.scoring.lesions import Lesion, SliceLesion
+from calcium_scoring.scoring.protocol import ScoringProtocol
+from calcium_scoring.scoring.report import CalciumReport, CalciumScores, measure_lesions
+from calcium_scoring.version import __version__
+from calcium_scoring.volume.ct_volume import CtVolume, SeriesIdentity
+from calcium_scoring.volume.label_map import Artery
+from service.application.jobs import ModelIdentity
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+ReportDocument: TypeAlias = dict[str, Any]
+"""JSON values only; ``CalciumReportResponse`` of the API is its schema."""
+
+SCHEMA_VERSION: Final = 1
+
+INTENDED_USE: Final = (
+    "Research use only. Not a medical device: not for diagnosis or for decisions on treatment."
+)
+
+
+def report_document(
+    report: CalciumReport,
+    volume: CtVolume,
+    *,
+    model: ModelIdentity | None,
+    warnings: Sequence[SeriesWarning] = (),
+    other_series: Sequence[DataclassInstance] = (),
+    left_out_files: Sequence[DataclassInstance] = (),
+) -> ReportDocument:
+    """Return the document of a measured series.
+
+    ``model`` is None where a reader's own mask was measured. ``other_series`` and
+    ``left_out_files``, as a CtSeries has them, say what else was in the upload and why it was
+    not scored.
+    """
+    notes = [*warnings, *([_provisional(model)] if model and model.is_provisional else [])]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "service_version": __version__,
+        "intended_use": INTENDED_USE,
+        "agatston_score": report.total.agatston_score,
+        "volume_score_mm3": report.total.volume_score_mm3,
+        "mass_score_mg": report.total.mass_score_mg,
+        "lesion_count": report.total.lesion_count,
+        "risk_category": report.risk_category,
+        "cac_drs_category": report.cac_drs_category,
+        "vessel_count": report.vessel_count,
+        "arteries": {
+            artery.name: None if report.arteries is None else _scores(report.arteries[artery])
+            for artery in Artery
+        },
+        "lesions": [_lesion(lesion, report, volume.identity) for lesion in report.lesions],
+        "series": _series(volume),
+        "protocol": _protocol(report.protocol),
+        "model": None if model is None else asdict(model),
+        "warnings": [
+            {"code": note.code, "message": note.message, "evidence": dict(note.evidence)}
+            for note in notes
+        ],
+        "other_series": [asdict(other) for other in other_series],
+        "left_out_files": [asdict(file) for file in left_out_files],
+    }
+
+
+def _scores(scores: CalciumScores) -> dict[str, Any]:
+    return asdict(scores)
+
+
+def _lesion(
+    lesion: Lesion, report: CalciumReport, identity: SeriesIdentity | None
+) -> dict[str, Any]:
+    scores = measure_lesions(
+        [lesion], report.geometry, report.protocol, report.mass_calibration_factor
+    )
+    # A branching lesion may have several parts in one slice.
+    slice_indices = sorted({part.slice_index for part in lesion.slice_lesions})
+    return {
+        "id": lesion.lesion_id,
+        "artery": None if lesion.artery is None else lesion.artery.name,
+        "first_slice_index": lesion.first_slice_index,
+        "last_slice_index": lesion.last_slice_index,
+        "sop_instance_uids": [_sop_instance_uid(identity, index) for index in slice_indices]
+        if identity
+        else [],
+        "area_mm2": lesion.area_mm2,
+        "volume_mm3": scores.volume_score_mm3,
+        "mass_mg": scores.mass_score_mg,
+        "peak_hu": lesion.peak_hu,
+        "mean_hu": lesion.mean_hu,
+        "density_weight": density_weight(lesion.peak_hu, report.protocol),
+        "agatston_score": scores.agatston_score,
+        "centroid_lps_mm": list(report.geometry.position_lps_mm(lesion.centroid_index)),
+        "slices": [_slice_part(part, report, identity) for part in lesion.slice_lesions],
+    }
+
+
+def _slice_part(
+    part: SliceLesion, report: CalciumReport, identity: SeriesIdentity | None
+) -> dict[str, Any]:
+    weight = density_weight(part.peak_hu, report.protocol)
+    return {
+        "slice_index": part.slice_index,
+        "sop_instance_uid": _sop_instance_uid(identity, part.slice_index),
+        "area_mm2": part.area_mm2,
+        "peak_hu": part.peak_hu,
+        "mean_hu": part.mean_hu,
+        "density_weight": weight,
+    }
+
+
+def _sop_instance_uid(identity: SeriesIdentity | None, slice_index: int) -> str | None:
+    return None if identity is None else identity.sop_instance_uids[slice_index]
+
+
+def _series(volume: CtVolume) -> dict[str, Any]:
+    geometry, acquisition, identity = volume.geometry, volume.acquisition, volume.identity
+    slices, rows, columns = geometry.shape
+    return {
+        "study_instance_uid": None if identity is None else identity.study_instance_uid,
+        "series_instance_uid": None if identity is None else identity.series_instance_uid,
+        "frame_of_reference_uid": None if identity is None else identity.frame_of_reference_uid,
+        "slice_count": slices,
+        "rows": rows,
+        "columns": columns,
+        "spacing_between_slices_mm": geometry.spacing_between_slices_mm,
+        "pixel_spacing_mm": list(geometry.pixel_spacing_mm),
+        "manufacturer": acquisition.manufacturer,
+        "manufacturer_model_name": acquisition.manufacturer_model_name,
+        "kvp": acquisition.kvp,
+        "slice_thickness_mm": acquisition.slice_thickness_mm,
+        "convolution_kernel": list(acquisition.convolution_kernel),
+        "is_ecg_gated": acquisition.is_ecg_gated,
+        "is_contrast_enhanced": acquisition.is_contrast_enhanced,
+        "series_description": acquisition.series_description,
+        "mass_calibration_factor": volume.mass_calibration_factor,
+    }
+
+
+def _protocol(protocol: ScoringProtocol) -> dict[str, Any]:
+    return {
+        **asdict(protocol),
+        "density_weight_bounds_hu": list(protocol.density_weight_bounds_hu),
+    }
+
+
+def _provisional(model: ModelIdentity) -> SeriesWarning:
+    return SeriesWarning(
+        "provisional_model",
+        f"{model.name} {model.version} is provisional: it was trained briefly on synthetic "
+        "patients. Its scores show how the service works, not how much calcium there is.",
+        {"model_name": model.name, "model_version": model.version},
+    )

@@ -1,0 +1,206 @@
+"""One attempt at a job: claim it, score its study, and say what came of it.
+
+A message may come late, twice, or after its study was deleted: the claim decides. While the
+attempt runs, a thread keeps its lease alive; whoever loses the lease stops and leaves nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+
+from calcium_scoring.dicom.archive import ArchiveLimits
+from calcium_scoring.errors import CacscoreError, SeriesRejected, UploadRejected
+from calcium_scoring.scoring.protocol import ScoringProtocol
+from service.application.artefact_names import RESULT_FILES, UPLOAD
+from service.application.errors import LeaseLost, RecordUnavailable, ScoringTimedOut
+from service.application.jobs import Claim, LeaseTerms, ScoreResult, Stage
+from service.application.ports import ArtefactStore, Segmenter, StudyStore
+from service.application.problem import Problem
+from service.application.progress import overall_progress
+from service.application.score_series import (
+    DEFAULT_ARCHIVE_LIMITS,
+    score_series,
+    write_artefacts,
+)
+
+_log = structlog.get_logger(__name__)
+
+SECONDS_BETWEEN_PROGRESS_WRITES: Final = 1.0
+"""Within a stage the record is written at most this often."""
+
+
+def run_job(
+    job_id: str,
+    *,
+    store: StudyStore,
+    artefacts: ArtefactStore,
+    load_segmenter: Callable[[], Segmenter],
+    protocol: ScoringProtocol,
+    terms: LeaseTerms,
+    limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS,
+    time_limit_error: type[Exception] = TimeoutError,
+    time_limit_s: float = 0.0,
+) -> None:
+    """Make one attempt at a job; does nothing where there is nothing to do.
+
+    Parameters
+    ----------
+    load_segmenter
+        Called within the attempt, so that a model that cannot be loaded counts as its failure.
+    time_limit_error, time_limit_s
+        What the queue raises within an attempt that takes longer than this.
+    """
+    claim = store.claim(job_id)
+    if claim is None:
+        _log.info("nothing_to_do", job_id=job_id)
+        return
+    begun = time.monotonic()
+    log = _log.bind(job_id=job_id, attempt=claim.attempt)
+    log.info("attempt_begun")
+    try:
+        with _lease_kept(store, claim, terms) as watch:
+            _score_study(
+                claim,
+                store=store,
+                artefacts=artefacts,
+                segmenter=load_segmenter(),
+                protocol=protocol,
+                limits=limits,
+                watch=watch,
+            )
+        log.info("attempt_succeeded", duration_ms=_elapsed_ms(begun))
+    except LeaseLost:
+        artefacts.remove(claim.result_key)
+        log.warning("attempt_dropped", duration_ms=_elapsed_ms(begun))
+    except Exception as error:
+        # Only then: where the record did keep this attempt's result, its files stay.
+        if _record_failure(error, claim, store, time_limit_error, time_limit_s):
+            artefacts.remove(claim.result_key)
+        log.warning(
+            "attempt_failed",
+            duration_ms=_elapsed_ms(begun),
+            code=error.code if isinstance(error, CacscoreError) else None,
+            exc_info=None if isinstance(error, CacscoreError) else error,
+        )
+
+
+def _score_study(
+    claim: Claim,
+    *,
+    store: StudyStore,
+    artefacts: ArtefactStore,
+    segmenter: Segmenter,
+    protocol: ScoringProtocol,
+    limits: ArchiveLimits,
+    watch: _LeaseWatch,
+) -> None:
+    with (
+        artefacts.scratch() as scratch,
+        artefacts.local_copy(f"{claim.folder}/{UPLOAD}") as upload,
+    ):
+        unpacked, written = scratch / "unpacked", scratch / "written"
+        unpacked.mkdir()
+        written.mkdir()
+        scored = score_series(
+            upload,
+            workdir=unpacked,
+            segmenter=segmenter,
+            protocol=protocol,
+            limits=limits,
+            progress=watch.hear,
+        )
+        write_artefacts(scored, written, watch.hear)
+        for name in RESULT_FILES:
+            artefacts.adopt(written / name, f"{claim.result_key}/{name}")
+    store.finish(
+        claim,
+        ScoreResult(
+            result_key=claim.result_key,
+            model=scored.model,
+            agatston_score=scored.report.total.agatston_score,
+            slice_count=scored.report.geometry.shape[0],
+        ),
+    )
+
+
+def _record_failure(
+    error: Exception,
+    claim: Claim,
+    store: StudyStore,
+    time_limit_error: type[Exception],
+    time_limit_s: float,
+) -> bool:
+    """Tell the record why the attempt failed; False where it did not listen."""
+    try:
+        if isinstance(error, (UploadRejected, SeriesRejected)):
+            store.refuse(claim, Problem.of(error))
+        elif isinstance(error, time_limit_error):
+            store.refuse(claim, Problem.of(ScoringTimedOut(time_limit_s)))
+        else:
+            # The message of a foreign error may quote the upload; its class cannot.
+            foreign = not isinstance(error, CacscoreError)
+            store.release(claim, type(error).__name__ if foreign else str(error))
+    except (LeaseLost, RecordUnavailable):
+        # Nothing to add: the lease ends by itself and the job is taken up again.
+        _log.warning("failure_not_recorded", job_id=claim.job_id, attempt=claim.attempt)
+        return False
+    return True
+
+
+class _LeaseWatch:
+    """Writes progress to the record and stops the work once the lease is lost."""
+
+    def __init__(self, store: StudyStore, claim: Claim) -> None:
+        self._store = store
+        self._claim = claim
+        self._stage = Stage.WAITING
+        self._written_at = 0.0
+        self.is_lost = threading.Event()
+
+    def hear(self, stage: Stage, fraction: float) -> None:
+        """Take note of progress; raises LeaseLost where the job is no longer ours."""
+        if self.is_lost.is_set():
+            raise LeaseLost(self._claim.job_id, self._claim.attempt)
+        now = time.monotonic()
+        if stage is self._stage and now - self._written_at < SECONDS_BETWEEN_PROGRESS_WRITES:
+            return
+        self._stage, self._written_at = stage, now
+        try:
+            self._store.report_progress(self._claim, stage, overall_progress(stage, fraction))
+        except RecordUnavailable:
+            _log.warning("progress_not_recorded", job_id=self._claim.job_id)
+
+
+@contextmanager
+def _lease_kept(store: StudyStore, claim: Claim, terms: LeaseTerms) -> Iterator[_LeaseWatch]:
+    """Extend the lease from a thread until the block ends."""
+    watch = _LeaseWatch(store, claim)
+    ended = threading.Event()
+
+    def keep() -> None:
+        while not ended.wait(terms.heartbeat_interval.total_seconds()):
+            try:
+                store.extend(claim)
+            except LeaseLost:
+                watch.is_lost.set()
+                return
+            except RecordUnavailable:
+                _log.warning("heartbeat_missed", job_id=claim.job_id)
+
+    thread = threading.Thread(target=keep, name=f"heartbeat-{claim.job_id}", daemon=True)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _elapsed_ms(begun: float) -> int:
+    return round((time.monotonic() - begun) * 1000)

@@ -1,0 +1,90 @@
+"""The pipeline: from an upload to a score and its artefacts, without any server."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from calcium_scoring.dicom.archive import ArchiveLimits
+from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
+from calcium_scoring.dicom.write_segmentation import write_segmentation
+from calcium_scoring.nifti import write_nifti
+from calcium_scoring.scoring.protocol import ScoringProtocol
+from calcium_scoring.scoring.report import CalciumReport, measure_calcium
+from calcium_scoring.volume.label_map import LabelMap
+from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
+from service.application.jobs import ModelIdentity, Stage
+from service.application.ports import Segmenter
+from service.application.preview import write_preview
+from service.application.progress import StageProgress, no_progress
+from service.application.report_document import ReportDocument, report_document
+
+DEFAULT_ARCHIVE_LIMITS: Final = ArchiveLimits()
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredSeries:
+    """A series with what was found in it."""
+
+    series: CtSeries
+    label_map: LabelMap
+    report: CalciumReport
+    model: ModelIdentity
+    document: ReportDocument
+
+
+def score_series(
+    upload: Path,
+    *,
+    workdir: Path,
+    segmenter: Segmenter,
+    protocol: ScoringProtocol,
+    limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS,
+    progress: StageProgress = no_progress,
+) -> ScoredSeries:
+    """Read a zip or folder, find the calcium of its series, and measure it.
+
+    ``workdir`` receives unpacked files and is the caller's to remove. Raises what
+    :func:`read_ct_series` raises: UploadRejected and SeriesRejected with their reasons.
+    """
+    progress(Stage.READING, 0.0)
+    series = read_ct_series(upload, workdir, limits)
+    progress(Stage.SEGMENTING, 0.0)
+    label_map = segmenter.segment(
+        series.volume, lambda done, total: progress(Stage.SEGMENTING, done / total)
+    )
+    progress(Stage.MEASURING, 0.0)
+    report = measure_calcium(
+        series.volume,
+        label_map,
+        protocol=protocol,
+        has_artery_labels=segmenter.spec.has_artery_labels,
+    )
+    document = report_document(
+        report,
+        series.volume,
+        model=segmenter.model,
+        warnings=series.warnings,
+        other_series=series.other_series,
+        left_out_files=series.left_out_files,
+    )
+    return ScoredSeries(series, label_map, report, segmenter.model, document)
+
+
+def write_artefacts(
+    scored: ScoredSeries, folder: Path, progress: StageProgress = no_progress
+) -> None:
+    """Write report, both masks and the preview into an existing folder."""
+    progress(Stage.WRITING, 0.0)
+    text = json.dumps(scored.document, ensure_ascii=False, allow_nan=False, indent=1)
+    (folder / REPORT).write_text(text, encoding="utf-8")
+    write_segmentation(scored.label_map, scored.series, scored.model, folder / MASK_DICOM)
+    write_nifti(scored.label_map, folder / MASK_NIFTI)
+    write_preview(
+        scored.series.volume,
+        scored.label_map,
+        folder / PREVIEW,
+        lambda done: progress(Stage.WRITING, done),
+    )

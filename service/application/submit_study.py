@@ -1,0 +1,116 @@
+"""Accept an upload once: check it at the door, keep it, record it, announce it."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from calcium_scoring.dicom.archive import ArchiveLimits, unpack_upload
+from calcium_scoring.errors import NoDicomFound
+from service.application.artefact_names import UPLOAD
+from service.application.errors import QueueUnavailable, RecordUnavailable, StudyNotFound
+from service.application.jobs import StudyJob
+from service.application.ports import ArtefactStore, JobQueue, StudyStore
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+"""Old exports leave out preamble and file meta: group 0002 or 0008, whatever the byte order."""
+
+_STUDY_ID_BYTES: Final = 16
+"""128 bits: two different uploads do not meet."""
+
+
+@dataclass(frozen=True)
+class ReceivedUpload:
+    """An upload that has arrived completely; ``sha256`` in hex."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+
+
+def study_id_of(sha256: str) -> str:
+    """Return the id that an upload of this SHA-256 (hex) has, today and tomorrow."""
+    digest = bytes.fromhex(sha256)[:_STUDY_ID_BYTES]
+    return base64.b32encode(digest).decode("ascii").rstrip("=").lower()
+
+
+def submit_study(
+    upload: ReceivedUpload,
+    *,
+    store: StudyStore,
+    artefacts: ArtefactStore,
+    queue: JobQueue,
+    limits: ArchiveLimits,
+) -> StudyJob:
+    """Record an upload and have it scored; the same bytes again are the same study.
+
+    Raises
+    ------
+    NotAZip, UnsafeArchive, UploadTooLarge, NoDicomFound
+        At the door; nothing is kept. Whether the DICOM can be scored is the worker's to find.
+    """
+    study_id = study_id_of(upload.sha256)
+    try:
+        return store.find(study_id)
+    except StudyNotFound:
+        check_upload(upload.path, limits)
+    folder = artefacts.new_folder(study_id)
+    try:
+        artefacts.adopt(upload.path, f"{folder}/{UPLOAD}")
+        is_new = store.add(
+            study_id=study_id,
+            folder=folder,
+            sha256=upload.sha256,
+            size_bytes=upload.size_bytes,
+        )
+    except BaseException:
+        artefacts.remove(folder)
+        raise
+    if not is_new:
+        # The same bytes came in by another request at the same time, and that one was first.
+        artefacts.remove(folder)
+    try:
+        study = store.find(study_id)
+    except StudyNotFound as error:
+        raise RecordUnavailable(
+            "The study was deleted while it was being uploaded; send it again."
+        ) from error
+    if is_new:
+        announce(study.job_id, store=store, queue=queue)
+    return study
+
+
+def check_upload(path: Path, limits: ArchiveLimits) -> None:
+    """Refuse what no worker needs to see: not a zip, not safe, or without any DICOM."""
+    with tempfile.TemporaryDirectory(prefix="door-", dir=path.parent) as folder:
+        files = unpack_upload(path, Path(folder), limits)
+        if not any(_may_be_dicom(file.path) for file in files):
+            raise NoDicomFound(
+                f"None of the {len(files)} files in the archive is DICOM. Send the .dcm files of "
+                "one CT series, as they come from the scanner or the archive, in one zip.",
+                file_count=len(files),
+            )
+
+
+def announce(job_id: str, *, store: StudyStore, queue: JobQueue) -> None:
+    """Tell the workers; where the broker is away the reaper repeats it later."""
+    try:
+        queue.announce(job_id)
+    except QueueUnavailable:
+        _log.warning("job_not_announced", job_id=job_id)
+    else:
+        store.mark_announced(job_id)
+
+
+def _may_be_dicom(path: Path) -> bool:
+    """Tell whether a file has the mark of PS3.10, or begins with a data element without it."""
+    with path.open("rb") as stream:
+        head = stream.read(132)
+    return head[128:132] == b"DICM" or head[:2] in _FIRST_GROUPS

@@ -1,0 +1,165 @@
+"""Settings of gateway, worker and embedded service: environment variables ``CACSCORE_...``.
+
+Read by wiring only; use cases and adapters receive values.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from calcium_scoring.dicom.archive import MIB, ArchiveLimits
+from service.application.jobs import LeaseTerms
+
+DEFAULT_MODEL_PATH: Final = Path(str(files("service.adapters.onnx") / "calcium_segmenter.onnx"))
+
+_ARCHIVE: Final = ArchiveLimits()
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; the defaults suit one machine."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CACSCORE_", protected_namespaces=(), frozen=True, extra="ignore"
+    )
+
+    data_dir: Path = Field(
+        default=Path("cacscore-data"), description="Folder of uploads, artefacts and SQLite record."
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the record; a SQLite file in data_dir when not set.",
+    )
+    broker_url: SecretStr | None = Field(
+        default=None,
+        description="Redis or Valkey: redis://host:6379/0, redis+socket:///path/to/socket.",
+    )
+
+    model_path: Path = Field(
+        default=DEFAULT_MODEL_PATH, description="ONNX file of the network, with its ModelSpec."
+    )
+    onnx_providers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("CPUExecutionProvider",),
+        description="Execution providers of ONNX Runtime, comma-separated, the preferred first.",
+    )
+    onnx_threads: int = Field(
+        default=0, ge=0, description="Threads within one operator; 0 is one for each core."
+    )
+
+    upload_bytes: PositiveInt = Field(
+        default=_ARCHIVE.archive_bytes, description="Largest body of POST /studies, in bytes."
+    )
+    upload_stall_s: PositiveFloat = Field(
+        default=60.0, description="An upload that sends nothing for so long is given up."
+    )
+    upload_time_s: PositiveFloat = Field(
+        default=600.0, description="An upload that takes longer as a whole is given up."
+    )
+    disk_reserve_bytes: int = Field(
+        default=1024 * MIB,
+        ge=0,
+        description="With less free space in data_dir no upload is accepted.",
+    )
+    archive_total_bytes: PositiveInt = Field(
+        default=_ARCHIVE.total_bytes, description="Largest sum of all unpacked files, in bytes."
+    )
+    archive_entry_bytes: PositiveInt = Field(
+        default=_ARCHIVE.entry_bytes, description="Largest unpacked file, in bytes."
+    )
+    archive_multi_frame_entry_bytes: PositiveInt = Field(
+        default=_ARCHIVE.multi_frame_entry_bytes,
+        description="Largest unpacked Enhanced multi-frame file, in bytes.",
+    )
+    archive_entries: PositiveInt = Field(
+        default=_ARCHIVE.entries, description="Most entries of an archive."
+    )
+
+    lease_s: PositiveFloat = Field(
+        default=60.0, description="A worker that is silent for so long has lost its job."
+    )
+    heartbeat_s: PositiveFloat = Field(
+        default=15.0, description="How often a worker says that it is alive."
+    )
+    max_attempts: PositiveInt = Field(
+        default=3, description="How often a job is tried before it is given up."
+    )
+    retry_delay_s: PositiveFloat = Field(
+        default=5.0, description="Pause before the second attempt; then four times as long."
+    )
+    task_time_limit_s: PositiveFloat = Field(
+        default=900.0, description="After this long the process of an attempt is killed."
+    )
+    task_soft_time_limit_s: PositiveFloat = Field(
+        default=840.0, description="After this long an attempt is given up in good order."
+    )
+    reaper_interval_s: PositiveFloat = Field(
+        default=5.0, description="How often the gateway looks for jobs that nobody works on."
+    )
+
+    worker_processes: PositiveInt = Field(
+        default=1, description="Studies that a worker scores at once; one for each GPU."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="From which level on lines are logged."
+    )
+
+    @field_validator("onnx_providers", mode="before")
+    @classmethod
+    def _split_providers(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError(
+                f"lease_s ({self.lease_s:g}) must be at least twice heartbeat_s "
+                f"({self.heartbeat_s:g}), or one late heartbeat loses a job."
+            )
+        if self.task_soft_time_limit_s >= self.task_time_limit_s:
+            raise ValueError(
+                f"task_soft_time_limit_s ({self.task_soft_time_limit_s:g}) must be shorter than "
+                f"task_time_limit_s ({self.task_time_limit_s:g})."
+            )
+        return self
+
+    @property
+    def record_url(self) -> str:
+        """URL of the record, with its default filled in."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir.absolute() / 'cacscore.sqlite3'}"
+
+    @property
+    def lease_terms(self) -> LeaseTerms:
+        """How long a worker may be silent, and how often a job is tried."""
+        return LeaseTerms(
+            duration=timedelta(seconds=self.lease_s),
+            heartbeat_interval=timedelta(seconds=self.heartbeat_s),
+            max_attempts=self.max_attempts,
+            retry_delay=timedelta(seconds=self.retry_delay_s),
+        )
+
+    @property
+    def archive_limits(self) -> ArchiveLimits:
+        """What an uploaded archive may ask for."""
+        return ArchiveLimits(
+            archive_bytes=self.upload_bytes,
+            total_bytes=self.archive_total_bytes,
+            entry_bytes=self.archive_entry_bytes,
+            multi_frame_entry_bytes=self.archive_multi_frame_entry_bytes,
+            entries=self.archive_entries,
+        )

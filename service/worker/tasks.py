@@ -1,0 +1,80 @@
+"""The Celery worker: `celery -A service.worker.tasks worker --pool prefork --concurrency 1`.
+
+One process a GPU, or one for a few cores. The parent process loads no model and opens no
+database: its children do, when they have something to score.
+"""
+
+from __future__ import annotations
+
+import warnings
+from datetime import timedelta
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery import Celery
+from celery.exceptions import CPendingDeprecationWarning
+from celery.signals import setup_logging, worker_init, worker_process_init
+
+from service.adapters.logs.json_logs import configure_logging
+from service.adapters.queue.celery_queue import TASK_NAME, celery_app
+from service.application.errors import ModelUnavailable, QueueUnavailable
+from service.application.run_job import run_job
+from service.settings import Settings
+from service.worker.wiring import worker_parts
+
+settings = Settings()
+
+
+def _worker_app() -> Celery:
+    if settings.broker_url is None:
+        raise QueueUnavailable(
+            "A worker needs CACSCORE_BROKER_URL; `cacscore serve` brings its own broker."
+        )
+    return celery_app(
+        settings.broker_url.get_secret_value(),
+        task_time_limit=timedelta(seconds=settings.task_time_limit_s),
+        task_soft_time_limit=timedelta(seconds=settings.task_soft_time_limit_s),
+    )
+
+
+app = _worker_app()
+
+
+@app.task(name=TASK_NAME)
+def score_study_task(job_id: str) -> None:
+    """Make one attempt at a job; a message that comes twice does nothing the second time."""
+    parts = worker_parts(settings)
+    run_job(
+        job_id,
+        store=parts.store,
+        artefacts=parts.artefacts,
+        load_segmenter=parts.load_segmenter,
+        protocol=parts.protocol,
+        terms=parts.terms,
+        limits=parts.limits,
+        time_limit_error=SoftTimeLimitExceeded,
+        time_limit_s=settings.task_soft_time_limit_s,
+    )
+
+
+@setup_logging.connect
+def _configure_logging(**_: object) -> None:
+    configure_logging(settings.log_level)
+    # Announces a coming default for cancelling tasks; the queue adapter says why ours is set.
+    warnings.simplefilter("ignore", CPendingDeprecationWarning)
+
+
+@worker_init.connect
+def _refuse_to_start_without_model(**_: object) -> None:
+    # Better no worker than one that uses up the attempts of every job.
+    if not settings.model_path.is_file():
+        raise SystemExit(
+            ModelUnavailable(
+                f"There is no model file at {settings.model_path}; set CACSCORE_MODEL_PATH."
+            ).message
+        )
+
+
+@worker_process_init.connect
+def _silence_warnings(**_: object) -> None:
+    # Warnings of DICOM libraries quote values of the upload, and would reach the log.
+    warnings.simplefilter("ignore")

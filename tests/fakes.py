@@ -1,0 +1,135 @@
+"""In-memory ports and small stand-ins that say what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from calcium_scoring.dicom.write_series import write_ct_series, zip_files
+from calcium_scoring.model_input.spec import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelSpec
+from calcium_scoring.model_input.tiling import Progress
+from calcium_scoring.volume.ct_volume import CtAcquisition, CtVolume
+from calcium_scoring.volume.geometry import VolumeGeometry
+from calcium_scoring.volume.label_map import LabelMap
+from service.application.errors import QueueUnavailable
+from service.application.jobs import ModelIdentity
+from tests.builders import soft_tissue_volume
+
+THRESHOLD_MODEL_SPEC = ModelSpec(
+    model_name="Threshold", model_version="1.0.0", pixel_spacing_mm=0.5, size_multiple=1
+)
+"""A "network" for tests: calcium is every pixel of the middle slice of at least 200 HU."""
+
+THRESHOLD_HU = 200.0
+
+
+def write_threshold_model(
+    path: Path, spec: ModelSpec = THRESHOLD_MODEL_SPEC, *, work_size: int = 0
+) -> Path:
+    """Write a real ONNX file: logit = 1000 x (middle slice - 200 HU in model units).
+
+    With ``work_size`` it multiplies random matrices of this size first, to take time.
+    """
+    low, high = spec.hu_range
+    middle = spec.slice_count // 2
+    constants = [
+        numpy_helper.from_array(np.array([middle], dtype=np.int64), "middle"),
+        numpy_helper.from_array(np.array((THRESHOLD_HU - low) / (high - low), np.float32), "bias"),
+        numpy_helper.from_array(np.array(1000.0, np.float32), "slope"),
+    ]
+    nodes = [
+        helper.make_node("Gather", [INPUT_NAME, "middle"], ["slice"], axis=1),
+        helper.make_node("Sub", ["slice", "bias"], ["difference"]),
+        helper.make_node("Mul", ["difference", "slope"], ["logits"]),
+        helper.make_node("Identity", ["logits"], [OUTPUT_NAME]),
+    ]
+    if work_size:
+        size = [work_size, work_size]
+        nodes[-1:] = [
+            helper.make_node("RandomUniform", [], ["a"], shape=size),
+            helper.make_node("RandomUniform", [], ["b"], shape=size),
+            helper.make_node("MatMul", ["a", "b"], ["product"]),
+            helper.make_node("ReduceMax", ["product"], ["largest"], keepdims=0),
+            helper.make_node("Mul", ["largest", "nothing"], ["zero"]),
+            helper.make_node("Add", ["logits", "zero"], [OUTPUT_NAME]),
+        ]
+        constants.append(numpy_helper.from_array(np.array(0.0, np.float32), "nothing"))
+    graph = helper.make_graph(
+        nodes,
+        "threshold",
+        [
+            helper.make_tensor_value_info(
+                INPUT_NAME, TensorProto.FLOAT, ["batch", spec.slice_count, "row", "column"]
+            )
+        ],
+        [
+            helper.make_tensor_value_info(
+                OUTPUT_NAME, TensorProto.FLOAT, ["batch", 1, "row", "column"]
+            )
+        ],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def plaque_volume(*, slice_count: int = 10, plaque_slices: int = 2) -> CtVolume:
+    """Soft tissue, 3 mm slices of 64 x 64 pixels of 0.5 mm, with a 5 x 5 mm plaque of 250 HU.
+
+    In two slices its Agatston score is 2 x 25 mm2 x weight 2 = 100.
+    """
+    blank = soft_tissue_volume(shape=(slice_count, 64, 64))
+    hu = blank.hu.copy()
+    hu[1 : 1 + plaque_slices, 10:20, 10:20] = 250.0
+    geometry = VolumeGeometry.axial(hu.shape, (3.0, 0.5, 0.5))
+    return CtVolume(geometry, hu, CtAcquisition(kvp=120.0, is_ecg_gated=True))
+
+
+def write_study_zip(
+    path: Path, *, seed: int = 1, slice_count: int = 10, plaque_slices: int = 2
+) -> Path:
+    """Write :func:`plaque_volume` as a zip of DICOM files, for upload."""
+    folder = path.with_suffix("")
+    folder.mkdir()
+    volume = plaque_volume(slice_count=slice_count, plaque_slices=plaque_slices)
+    return zip_files(write_ct_series(volume, folder, seed=seed), path)
+
+
+class ThresholdSegmenter:
+    """A Segmenter without a network: every voxel of at least 200 HU is calcium."""
+
+    spec = THRESHOLD_MODEL_SPEC
+    model = ModelIdentity("Threshold", "1.0.0", "0" * 64, is_provisional=True)
+
+    def segment(self, volume: CtVolume, progress: Progress | None = None) -> LabelMap:
+        total = volume.geometry.shape[0]
+        for done in range(1, total + 1):
+            if progress is not None:
+                progress(done, total)
+        return LabelMap.from_mask(volume.geometry, volume.hu >= THRESHOLD_HU)
+
+
+class RecordingJobQueue:
+    """A JobQueue that keeps what it was told; ``is_down`` makes it unavailable."""
+
+    def __init__(self) -> None:
+        self.announced: list[str] = []
+        self.is_down = False
+
+    def announce(self, job_id: str) -> None:
+        self._refuse_when_down()
+        self.announced.append(job_id)
+
+    def depth(self) -> int:
+        self._refuse_when_down()
+        return len(self.announced)
+
+    def _refuse_when_down(self) -> None:
+        if self.is_down:
+            raise QueueUnavailable("The queue of this test is down.")

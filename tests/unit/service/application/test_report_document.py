@@ -1,0 +1,100 @@
+"""The report as JSON: complete, unrounded, and nothing invented."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from calcium_scoring.dicom.write_series import derived_identity
+from calcium_scoring.errors import SeriesWarning
+from calcium_scoring.scoring.protocol import LITERATURE
+from calcium_scoring.scoring.report import measure_calcium
+from calcium_scoring.volume.label_map import CORONARY, Artery
+from service.api.schemas import CalciumReportResponse
+from service.application.jobs import ModelIdentity
+from service.application.report_document import ReportDocument, report_document
+from tests.builders import plaque_phantom
+
+MODEL = ModelIdentity("DenseRAUnet", "1.2.0", "ab" * 32, is_provisional=False)
+
+
+def document_of(
+    *,
+    label: int = CORONARY,
+    has_artery_labels: bool = False,
+    model: ModelIdentity | None = MODEL,
+    warnings: tuple[SeriesWarning, ...] = (),
+    mass_calibration_factor: float | None = None,
+) -> ReportDocument:
+    volume, label_map = plaque_phantom(label=label)
+    volume = replace(
+        volume,
+        identity=derived_identity("test", 6),
+        mass_calibration_factor=mass_calibration_factor,
+    )
+    report = measure_calcium(
+        volume, label_map, protocol=LITERATURE, has_artery_labels=has_artery_labels
+    )
+    return report_document(report, volume, model=model, warnings=warnings)
+
+
+def test_document_follows_its_schema_and_survives_json() -> None:
+    for document in (
+        document_of(),
+        document_of(label=Artery.LAD, has_artery_labels=True, mass_calibration_factor=0.8),
+        document_of(model=None),
+    ):
+        text = json.dumps(document, allow_nan=False)
+        assert CalciumReportResponse.model_validate_json(text).model_dump(mode="json") == document
+
+
+def test_plaque_of_two_slices_scores_one_hundred() -> None:
+    document = document_of()
+    # 2 slices x 25 mm2 x weight 2; 2 x 100 voxels of 0.75 mm3
+    assert document["agatston_score"] == pytest.approx(100.0)
+    assert document["volume_score_mm3"] == pytest.approx(150.0)
+    assert document["mass_score_mg"] is None
+    assert document["risk_category"] == "11-100"
+    assert document["cac_drs_category"] == "A2"
+
+
+def test_binary_mask_gives_no_numbers_per_artery() -> None:
+    document = document_of()
+    assert document["arteries"] == {"LM": None, "LAD": None, "LCX": None, "RCA": None}
+    assert document["vessel_count"] is None
+    assert document["lesions"][0]["artery"] is None
+
+
+def test_named_arteries_have_scores_zero_included() -> None:
+    document = document_of(label=Artery.LAD, has_artery_labels=True)
+    assert document["arteries"]["LAD"]["agatston_score"] == pytest.approx(100.0)
+    assert document["arteries"]["RCA"]["agatston_score"] == 0.0
+    assert document["vessel_count"] == 1
+    assert document["lesions"][0]["artery"] == "LAD"
+
+
+def test_lesion_names_its_slices_and_their_instances() -> None:
+    (lesion,) = document_of()["lesions"]
+    uids = derived_identity("test", 6).sop_instance_uids
+    assert (lesion["first_slice_index"], lesion["last_slice_index"]) == (1, 2)
+    assert lesion["sop_instance_uids"] == [uids[1], uids[2]]
+    assert [part["sop_instance_uid"] for part in lesion["slices"]] == [uids[1], uids[2]]
+    assert [part["density_weight"] for part in lesion["slices"]] == [2, 2]
+    # rows and columns 10 to 19 of 0.5 mm, slices 1 and 2 of 3 mm
+    assert lesion["centroid_lps_mm"] == pytest.approx([7.25, 7.25, 4.5])
+
+
+def test_mass_needs_a_calibration() -> None:
+    # 0.8 mg/(cm3 HU) x 250 HU x 0.150 cm3
+    assert document_of(mass_calibration_factor=0.8)["mass_score_mg"] == pytest.approx(30.0)
+
+
+def test_provisional_model_is_warned_of() -> None:
+    warning = SeriesWarning("kvp_not_120", "100 kV.", {"kvp": 100.0})
+    codes = [
+        [one["code"] for one in document_of(model=model, warnings=(warning,))["warnings"]]
+        for model in (MODEL, replace(MODEL, is_provisional=True), None)
+    ]
+    assert codes == [["kvp_not_120"], ["kvp_not_120", "provisional_model"], ["kvp_not_120"]]

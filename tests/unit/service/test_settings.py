@@ -1,0 +1,50 @@
+"""Settings come from the environment and have defaults for one machine."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATA_DIR", "DATABASE_URL", "BROKER_URL", "MODEL_PATH", "ONNX_PROVIDERS"):
+        monkeypatch.delenv(f"CACSCORE_{name}", raising=False)
+
+
+def test_record_is_a_file_in_the_data_folder_by_default(tmp_path: Path) -> None:
+    assert Settings(data_dir=tmp_path).record_url == f"sqlite:///{tmp_path / 'cacscore.sqlite3'}"
+
+
+def test_environment_names_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CACSCORE_DATABASE_URL", "postgresql+psycopg://u:secret@db/cacscore")
+    monkeypatch.setenv("CACSCORE_ONNX_PROVIDERS", "CUDAExecutionProvider, CPUExecutionProvider")
+    monkeypatch.setenv("CACSCORE_LEASE_S", "30")
+    settings = Settings()
+    assert settings.record_url == "postgresql+psycopg://u:secret@db/cacscore"
+    assert settings.onnx_providers == ("CUDAExecutionProvider", "CPUExecutionProvider")
+    assert settings.lease_terms.duration == timedelta(seconds=30)
+    assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CACSCORE_UPLOAD_BYTES", "0"),
+        ("CACSCORE_MAX_ATTEMPTS", "none"),
+        ("CACSCORE_LOG_LEVEL", "LOUD"),
+        ("CACSCORE_HEARTBEAT_S", "50"),
+        ("CACSCORE_TASK_SOFT_TIME_LIMIT_S", "1000"),
+    ],
+)
+def test_impossible_setting_is_refused(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        Settings()
