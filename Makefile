@@ -49,7 +49,6 @@ lint: setup-dev ## formatting, lint rules, spelling
 
 types: setup-dev ## mypy in strict mode, tests included
 	$(BIN)/mypy
-	$(BIN)/mypy tests
 
 imports: setup-dev ## who may import whom (the layers of docs/architecture.md)
 	$(BIN)/lint-imports
