@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# As in service.adapters.onnx, for tests that load ONNX Runtime themselves.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -1,0 +1,44 @@
+# The worker: reads, segments, measures, writes. CPU by default; for a GPU build with
+#   --build-arg WORKER_EXTRA=worker-gpu --build-arg PYTHON_IMAGE=<a CUDA 12 runtime with cuDNN 9 and Python 3.11>
+# Build from the root of the repository: docker build -f docker/worker.Dockerfile .
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+ARG WORKER_EXTRA=worker-cpu
+# Whoever builds may name a package index of their own: pip reads these from the environment.
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_TRUSTED_HOST
+ARG PIP_FIND_LINKS
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# The environment holds no pip: the one of the image installs into it.
+RUN python -m venv --without-pip /opt/cacscore
+WORKDIR /src
+# Dependencies first, in a layer that a change of the code leaves alone.
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY calcium_scoring/version.py calcium_scoring/version.py
+RUN pip --python /opt/cacscore/bin/python install -c constraints.txt ".[${WORKER_EXTRA}]"
+COPY calcium_scoring calcium_scoring
+COPY service service
+RUN pip --python /opt/cacscore/bin/python install --no-deps --force-reinstall .
+
+FROM ${PYTHON_IMAGE}
+LABEL org.opencontainers.image.title="cacscore worker" \
+      org.opencontainers.image.description="Coronary calcium scores from CT series. Research use only." \
+      org.opencontainers.image.licenses="Apache-2.0"
+# One user id in all images: gateway and worker share the data volume.
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/cacscore cacscore \
+ && install -d -o cacscore -g cacscore -m 0700 /var/lib/cacscore
+COPY --from=build /opt/cacscore /opt/cacscore
+# ORT_DISABLE_TELEMETRY: the official builds of ONNX Runtime send usage data to their maker otherwise.
+# REMAP_SIGTERM: `docker stop` lets a running study finish for worker_soft_shutdown_timeout, then
+# gives it back to the queue; stop_grace_period must be longer.
+ENV PATH=/opt/cacscore/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    CACSCORE_DATA_DIR=/var/lib/cacscore REMAP_SIGTERM=SIGQUIT ORT_DISABLE_TELEMETRY=1
+USER cacscore
+VOLUME /var/lib/cacscore
+# Without --app: a ping needs none of the worker's code, and this runs every half minute.
+HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 \
+  CMD ["sh", "-c", "celery --broker \"$CACSCORE_BROKER_URL\" inspect ping --destination celery@$(hostname) --timeout 10 >/dev/null"]
+CMD ["celery", "--quiet", "--app", "service.worker.tasks", "worker", "--pool", "prefork", \
+     "--concurrency", "1", "--loglevel", "INFO"]

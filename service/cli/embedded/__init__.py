@@ -1,0 +1,1 @@
+"""The whole service on one machine: gateway, worker and a private broker as managed children."""

@@ -1,0 +1,304 @@
+"""The command line: what can be asked for, in which words; each command's work has its module.
+
+Commands import their work when they run, so that ``--help`` answers at once and a command needs
+only the packages that it uses.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from calcium_scoring.version import __version__
+from service.application.report_document import INTENDED_USE
+from service.cli.console import stdout
+from service.cli.outcome import EXIT_CODES_HELP, ExitCode, needs_extra, run_guarded
+
+DEFAULT_PORT: Final = 8000
+DEFAULT_WAIT_S: Final = 1800.0
+"""Half an hour: a long queue in front of a slow worker. Our choice."""
+
+app = typer.Typer(
+    name="cacscore",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=(
+        "Coronary artery calcium scores from CT series.\n\n"
+        "Scores are Agatston scores, corrected for slice spacing; volumes are in mm³, masses in "
+        "mg, attenuation in HU. Results go to stdout, everything else to stderr.\n\n"
+        f"**{INTENDED_USE}**"
+    ),
+    epilog=EXIT_CODES_HELP,
+)
+
+UploadArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATH",
+        help="Zip archive or folder with the DICOM files of one study; other series in it are "
+        "left out with a reason.",
+        exists=True,
+        readable=True,
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the report (or the problem object) as JSON.")
+]
+
+
+@app.command(
+    epilog=EXIT_CODES_HELP,
+    help=f"""Score a CT series with the network; no server is involved.
+
+    Finds the calcium scan among the series, segments calcium, and prints the Agatston score with
+    every lesion. Expect about a second a slice on one processor core.
+
+    Examples:
+
+    - `cacscore score scan.zip`
+    - `cacscore score folder/ --json | jq .agatston_score`
+    - `cacscore score scan.zip --mask-out mask.dcm --overlay-out overlay.png`
+
+    {INTENDED_USE}
+    """,
+)
+def score(
+    path: UploadArgument,
+    as_json: JsonOption = False,
+    mask_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the calcium mask: DICOM SEG for .dcm, NIfTI for .nii or .nii.gz. It lies "
+            "on the grid of the series.",
+            dir_okay=False,
+        ),
+    ] = None,
+    overlay_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a .png of the slice with most calcium, calcium coloured.", dir_okay=False
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="ONNX file with its ModelSpec, instead of the bundled network.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Score a series without a server."""
+    with needs_extra("worker-cpu"):
+        from service.cli.score import score_upload  # noqa: PLC0415
+    score_upload(
+        path, wants_json=as_json, mask_out=mask_out, overlay_out=overlay_out, model_file=model
+    )
+
+
+@app.command(
+    epilog=EXIT_CODES_HELP,
+    help=f"""Score a mask that you drew yourself; no network is involved.
+
+    The mask says which voxels are coronary calcium; those of at least 130 HU count. It must lie on
+    the grid of the series:
+
+    - NIfTI (`.nii`, `.nii.gz`): its affine must place its voxels on those of the series.
+    - DICOM SEG (`.dcm`): its frames must lie on the slices of the series.
+    - NumPy (`.npy`): shape (slices in ascending z, rows, columns).
+
+    Every value but 0 is coronary calcium of an unknown artery. With `--artery-labels` values are 1
+    LM, 2 LAD, 3 LCX, 4 RCA, 5 unknown artery, and the report has a score for each artery. SEG
+    names arteries by their codes, and files of cacscore say themselves what they hold.
+
+    Examples:
+
+    - `cacscore measure scan.zip --mask reader.nii.gz`
+    - `cacscore measure folder/ --mask reader.npy --artery-labels --json`
+
+    {INTENDED_USE}
+    """,
+)
+def measure(
+    path: UploadArgument,
+    mask: Annotated[
+        Path,
+        typer.Option(
+            help="Mask file: .nii, .nii.gz, .dcm (SEG) or .npy.", exists=True, dir_okay=False
+        ),
+    ],
+    artery_labels: Annotated[
+        bool,
+        typer.Option("--artery-labels", help="Values of a NIfTI or NumPy mask name arteries."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a reader's own mask."""
+    from service.cli.measure import measure_mask  # noqa: PLC0415
+
+    measure_mask(path, mask, wants_json=as_json, has_artery_labels=artery_labels)
+
+
+@app.command(
+    epilog=EXIT_CODES_HELP,
+    help=f"""Run the whole service on this machine: gateway, worker, database and a private broker.
+
+    Needs neither root nor Docker. Everything lives in the data folder; starting again with the
+    same folder goes on where it ended. Ctrl-C stops all parts, first those that take new work.
+
+    Examples:
+
+    - `cacscore serve`
+    - `cacscore serve --port 9000 --data-dir /srv/cacscore`
+    - `CACSCORE_BROKER_URL=redis://queue:6379/0 cacscore serve`
+
+    {INTENDED_USE}
+    """,
+)
+def serve(
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on. Beyond this machine there is no access control."),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = DEFAULT_PORT,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for uploads, results, database, queue and logs; created where missing. "
+            "Default: CACSCORE_DATA_DIR, or cacscore-data in the current folder.",
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Run gateway, worker and broker until Ctrl-C."""
+    with needs_extra("embedded"):
+        from service.cli.serve import serve_until_stopped  # noqa: PLC0415
+    serve_until_stopped(host=host, port=port, data_folder=data_dir)
+
+
+@app.command(
+    epilog=EXIT_CODES_HELP,
+    help=f"""Send a series to a service, and with --wait print its score.
+
+    A folder is packed first; the archive holds no file names of yours. The same files again are
+    the same study and are not scored twice.
+
+    Examples:
+
+    - `cacscore submit http://127.0.0.1:8000 scan.zip --wait`
+    - `cacscore submit http://127.0.0.1:8000 folder/ --wait --json > report.json`
+
+    {INTENDED_USE}
+    """,
+)
+def submit(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Where the service is: http://host:port")
+    ],
+    path: UploadArgument,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the score and print it.")] = False,
+    timeout: Annotated[
+        float, typer.Option(help="With --wait: give up waiting after so many seconds.", min=1)
+    ] = DEFAULT_WAIT_S,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a series to a service."""
+    with needs_extra("embedded"):
+        from service.cli.submit import submit as submit_upload  # noqa: PLC0415
+    submit_upload(url, path, waits=wait, wants_json=as_json, timeout_s=timeout)
+
+
+@app.command(
+    epilog=EXIT_CODES_HELP,
+    help=f"""Write simulated patients whose calcium is known exactly.
+
+    For each patient a folder with the CT series as DICOM, `truth_mask.nii.gz` (the voxels that are
+    calcium) and `truth.json` (their scores). The same seed gives the same patients.
+
+    Examples:
+
+    - `cacscore phantom --out phantoms --n 3 --seed 7`
+    - `cacscore phantom --out phantoms --zip && cacscore score phantoms/patient-0001/ct.zip`
+
+    {INTENDED_USE}
+    """,
+)
+def phantom(
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Folder to write to; created where missing."),
+    ],
+    n: Annotated[int, typer.Option("--n", help="Number of patients.", min=1)] = 1,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of the first patient; the next has seed + 1.", min=0)
+    ] = 0,
+    as_zip: Annotated[
+        bool, typer.Option("--zip", help="Write each series as ct.zip, not as single files.")
+    ] = False,
+) -> None:
+    """Write simulated patients."""
+    from service.cli.phantom import write_phantoms  # noqa: PLC0415
+
+    write_phantoms(out, count=n, first_seed=seed, as_zip=as_zip)
+
+
+@app.command(
+    epilog=EXIT_CODES_HELP,
+    help=f"""Score a simulated patient through the whole service, beside its true score.
+
+    Writes a phantom, starts a service of its own, uploads over HTTP, waits, and leaves
+    `report.json`, `mask.dcm`, `mask.nii.gz` and `overlay.png` in the folder. Takes a minute or two.
+
+    {INTENDED_USE}
+    """,
+)
+def demo(
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Folder to write to; created where missing."),
+    ] = Path("demo-output"),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the patient.", min=0)] = 0,
+) -> None:
+    """Show the main job from upload to picture."""
+    with needs_extra("embedded"):
+        from service.cli.demo import run_demo  # noqa: PLC0415
+    run_demo(out, seed=seed)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def version() -> None:
+    """Print the version."""
+    stdout.print(f"cacscore {__version__}", markup=False)
+    stdout.print(INTENDED_USE, markup=False)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit status."""
+
+    def command() -> None:
+        try:
+            app(args=list(arguments), prog_name="cacscore")
+        except SystemExit as end:
+            # typer ends a usage error (2) and --help (0) this way; None is success.
+            statuses.append(end.code if isinstance(end.code, int) else ExitCode.DONE)
+
+    statuses: list[int] = []
+    status = run_guarded(command, wants_json="--json" in arguments)
+    return statuses[0] if statuses else status
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

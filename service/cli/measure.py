@@ -1,0 +1,76 @@
+"""`cacscore measure`: the scores of a mask that a reader drew."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from calcium_scoring.dicom.read_segmentation import read_segmentation
+from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
+from calcium_scoring.nifti import read_mask, read_numpy_mask
+from calcium_scoring.scoring.protocol import LITERATURE
+from calcium_scoring.scoring.report import measure_calcium
+from calcium_scoring.volume.label_map import CORONARY, LabelMap
+from service.application.report_document import report_document
+from service.cli.console import print_json, progress_bars, stdout
+from service.cli.outcome import UsageMistake
+from service.cli.report_view import print_report
+
+
+def measure_mask(path: Path, mask: Path, *, wants_json: bool, has_artery_labels: bool) -> None:
+    """Read series and mask, measure, and print the report."""
+    kind = _kind(mask)
+    with tempfile.TemporaryDirectory(prefix="cacscore-") as workdir, progress_bars() as progress:
+        progress.add_task("Reading", total=None)
+        series = read_ct_series(path, Path(workdir))
+        label_map = _read(mask, kind, series, has_artery_labels=has_artery_labels)
+    report = measure_calcium(
+        series.volume,
+        label_map,
+        protocol=LITERATURE,
+        has_artery_labels=_names_arteries(label_map, said_so=has_artery_labels),
+    )
+    document = report_document(
+        report,
+        series.volume,
+        model=None,
+        warnings=series.warnings,
+        other_series=series.other_series,
+        left_out_files=series.left_out_files,
+    )
+    if wants_json:
+        print_json(document)
+    else:
+        print_report(document, stdout)
+
+
+def _kind(mask: Path) -> str:
+    name = mask.name.lower()
+    for kind, suffixes in (
+        ("nifti", (".nii", ".nii.gz")),
+        ("segmentation", (".dcm",)),
+        ("numpy", (".npy",)),
+    ):
+        if name.endswith(suffixes):
+            return kind
+    raise UsageMistake(
+        f"--mask {mask.name}: the name must end in .nii, .nii.gz, .dcm or .npy, which says what "
+        "it is."
+    )
+
+
+def _read(mask: Path, kind: str, series: CtSeries, *, has_artery_labels: bool) -> LabelMap:
+    geometry = series.volume.geometry
+    if kind == "segmentation":
+        return read_segmentation(mask, series)
+    if kind == "numpy":
+        return read_numpy_mask(mask, geometry, has_artery_labels=has_artery_labels)
+    # A NIfTI that cacscore wrote says itself what its values mean.
+    return read_mask(mask, geometry, has_artery_labels=has_artery_labels or None)
+
+
+def _names_arteries(label_map: LabelMap, *, said_so: bool) -> bool:
+    """Tell whether every voxel of calcium has an artery; an empty mask must have been said to."""
+    if not label_map.calcium_mask.any():
+        return said_so
+    return not bool((label_map.labels == CORONARY).any())

@@ -1,0 +1,112 @@
+"""A report as a reader sees it in a terminal; the document is that of ``--json`` and the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from service.application.report_document import ReportDocument
+
+MAX_LESIONS_SHOWN = 20
+"""Longer lists scroll the score off the screen. Our choice; ``--json`` has all of them."""
+
+UNKNOWN = "-"
+
+
+def print_report(document: ReportDocument, console: Console) -> None:
+    """Print scores, lesions and warnings of a report."""
+    console.print(_scores(document))
+    if document["lesions"]:
+        console.print(_lesions(document["lesions"]))
+        hidden = len(document["lesions"]) - MAX_LESIONS_SHOWN
+        if hidden > 0:
+            console.print(f"… and {hidden} more lesions; --json lists all.", markup=False)
+    print_warnings(document, console)
+    for other in document["other_series"]:
+        console.print(f"not scored: {_other_series(other)}", markup=False)
+    console.print(document["intended_use"], markup=False)
+
+
+def print_warnings(document: ReportDocument, console: Console) -> None:
+    """Print what a reader of the score should know."""
+    for warning in document["warnings"]:
+        console.print(Text.assemble((f"warning {warning['code']}: ", "yellow"), warning["message"]))
+
+
+def _scores(document: ReportDocument) -> Table:
+    series, protocol, model = document["series"], document["protocol"], document["model"]
+    table = Table(title="Coronary calcium", title_justify="left", show_header=False)
+    table.add_column("quantity")
+    table.add_column("value")
+    table.add_row(Text("Agatston score", "bold"), Text(f"{document['agatston_score']:.3f}", "bold"))
+    table.add_row("Volume score", f"{document['volume_score_mm3']:.1f} mm³")
+    table.add_row("Mass score", _number(document["mass_score_mg"], ".1f", " mg", "not calibrated"))
+    table.add_row("Risk category", document["risk_category"])
+    table.add_row("CAC-DRS", _cac_drs(document))
+    table.add_row("Arteries", _arteries(document["arteries"]))
+    table.add_row("Lesions", str(len(document["lesions"])))
+    table.add_row(
+        "Series",
+        f"{series['slice_count']} slices of {series['rows']} x {series['columns']} pixels, "
+        f"{series['spacing_between_slices_mm']:.3f} mm between slices, "
+        f"{series['pixel_spacing_mm'][0]:.3f} x {series['pixel_spacing_mm'][1]:.3f} mm pixels, "
+        f"{_number(series['kvp'], 'g', ' kV', 'kV unknown')}",
+    )
+    table.add_row(
+        "Protocol",
+        f"{protocol['name']}: >= {protocol['threshold_hu']:g} HU, "
+        f"{protocol['in_plane_connectivity']}-connected, lesions of at least "
+        f"{protocol['min_lesion_area_mm2']:g} mm²",
+    )
+    table.add_row(
+        "Mask",
+        "given by the reader"
+        if model is None
+        else f"{model['name']} {model['version']}"
+        + (" (provisional)" if model["is_provisional"] else ""),
+    )
+    return table
+
+
+def _lesions(lesions: list[dict[str, Any]]) -> Table:
+    table = Table(title="Lesions", title_justify="left")
+    for heading in ("id", "artery", "slices", "area mm²", "volume mm³", "peak HU", "Agatston"):
+        table.add_column(heading, justify="left" if heading == "artery" else "right")
+    for lesion in sorted(lesions, key=lambda one: -one["agatston_score"])[:MAX_LESIONS_SHOWN]:
+        first, last = lesion["first_slice_index"], lesion["last_slice_index"]
+        table.add_row(
+            str(lesion["id"]),
+            lesion["artery"] or UNKNOWN,
+            str(first) if first == last else f"{first}-{last}",
+            f"{lesion['area_mm2']:.2f}",
+            f"{lesion['volume_mm3']:.2f}",
+            f"{lesion['peak_hu']:.0f}",
+            f"{lesion['agatston_score']:.3f}",
+        )
+    return table
+
+
+def _cac_drs(document: ReportDocument) -> str:
+    vessels = document["vessel_count"]
+    return str(document["cac_drs_category"]) + ("" if vessels is None else f"/N{vessels}")
+
+
+def _arteries(arteries: dict[str, Any]) -> str:
+    if all(scores is None for scores in arteries.values()):
+        return "not told apart by this mask"
+    return ", ".join(
+        f"{name} {UNKNOWN if scores is None else format(scores['agatston_score'], '.1f')}"
+        for name, scores in arteries.items()
+    )
+
+
+def _number(value: float | None, form: str, unit: str, otherwise: str) -> str:
+    return otherwise if value is None else f"{value:{form}}{unit}"
+
+
+def _other_series(other: dict[str, Any]) -> str:
+    name = other["series_description"] or "a series without description"
+    return f"{name} ({other['slice_count']} slices): {other['reason']}"
