@@ -11,6 +11,7 @@ CacscoreError
 │   ├── NoCtSeries
 │   ├── TooFewSlices
 │   ├── IrregularGeometry
+│   ├── DuplicatePositions
 │   ├── InconsistentSeries
 │   ├── InvalidGeometry
 │   ├── MissingRescale
@@ -139,6 +140,13 @@ class IrregularGeometry(SeriesRejected):
             tolerance_mm=tolerance_mm,
         )
         self.gaps_mm = gaps_mm
+
+
+class DuplicatePositions(SeriesRejected):
+    """Several different slices lie at the same place."""
+
+    code = "duplicate_positions"
+    title = "Several different slices lie at the same place"
 
 
 class InconsistentSeries(SeriesRejected):

@@ -1,0 +1,207 @@
+"""Headers of DICOM files: reading them from files that may be anything, and asking them safely.
+
+A value that is absent, empty or malformed is ``None``: what that means is decided where the
+value is needed, not by an exception in the middle of a parser.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.multival import MultiValue
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+PARSER_ERRORS: Final = (
+    BytesLengthException,
+    InvalidDicomError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom raises on damaged or hostile bytes."""
+
+LARGEST_INFLATED_BYTES: Final = 256 * 1024 * 1024
+"""A deflated data set may inflate to this much; our choice, as for an entry of an archive."""
+
+_PREAMBLE_BYTES: Final = 128
+_GROUP_LENGTH_ELEMENT_BYTES: Final = 12
+_META_SEARCH_BYTES: Final = 1024
+_CHUNK_BYTES: Final = 1024 * 1024
+_OVERLAY_GROUPS: Final = range(0x6000, 0x6100)
+_FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+"""Group 0002 or 0008 little endian, or 0008 big endian: how a data set without preamble begins."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFile:
+    """A file with an image in it: where it lies, what the sender called it, its header."""
+
+    path: Path
+    name: str
+    header: Dataset
+
+
+class NotReadable(Exception):
+    """A file is not a DICOM image; the message is a reason without any value of the file."""
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Silence pydicom's warnings: they quote header values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_header(path: Path) -> Dataset:
+    """Return the header of a DICOM file, without pixel data and private attributes.
+
+    Files without the 128-byte preamble or without file meta information are read when they
+    begin with group 0002 or 0008 and prove to have a modality or a SOP class.
+
+    Raises
+    ------
+    NotReadable
+        The file is not DICOM, is damaged, or is no image object.
+    """
+    with quiet_pydicom():
+        try:
+            has_mark = _is_marked(path)
+            _check_inflated_size(path)
+            header = dcmread(path, stop_before_pixels=True, force=not has_mark)
+            if not has_mark and text(header, "Modality") is None and sop_class(header) is None:
+                raise NotReadable("is not DICOM")
+            return _slim(header)
+        except PARSER_ERRORS as error:
+            raise NotReadable("is damaged: its header cannot be read") from error
+
+
+def _is_marked(path: Path) -> bool:
+    with path.open("rb") as stream:
+        start = stream.read(_PREAMBLE_BYTES + 4)
+    if start[_PREAMBLE_BYTES:] == b"DICM":
+        return True
+    if start[:2] not in _FIRST_GROUPS:
+        raise NotReadable("is not DICOM")
+    return False
+
+
+def _check_inflated_size(path: Path) -> None:
+    """Refuse a deflated data set that inflates too far, before pydicom inflates it in one go."""
+    with path.open("rb") as stream:
+        if DeflatedExplicitVRLittleEndian.encode() not in stream.read(_META_SEARCH_BYTES):
+            return
+        meta = read_file_meta_info(path)
+        if meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
+            return
+        group_length = number(meta, "FileMetaInformationGroupLength")
+        if group_length is None:
+            raise NotReadable("is deflated without saying where its data set begins")
+        stream.seek(_PREAMBLE_BYTES + 4 + _GROUP_LENGTH_ELEMENT_BYTES + int(group_length))
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflated_bytes = 0
+        pending = b""
+        while not inflater.eof and (pending := pending or stream.read(_CHUNK_BYTES)):
+            inflated_bytes += len(inflater.decompress(pending, _CHUNK_BYTES))
+            pending = inflater.unconsumed_tail
+            if inflated_bytes > LARGEST_INFLATED_BYTES:
+                raise NotReadable(f"inflates to more than {LARGEST_INFLATED_BYTES} bytes")
+
+
+def _slim(header: FileDataset) -> Dataset:
+    """Drop private attributes and overlays; complete what the decoder must know."""
+    tags = tuple(header.keys())
+    for tag in tags:
+        if tag.group % 2 or tag.group in _OVERLAY_GROUPS:
+            del header[tag]
+    if not hasattr(header, "file_meta"):
+        header.file_meta = FileMetaDataset()
+    if text(header.file_meta, "TransferSyntaxUID") is None:
+        is_implicit, is_little_endian = header.original_encoding
+        header.file_meta.TransferSyntaxUID = (
+            ImplicitVRLittleEndian
+            if is_implicit
+            else ExplicitVRLittleEndian
+            if is_little_endian
+            else ExplicitVRBigEndian
+        )
+    return header
+
+
+def sop_class(header: Dataset) -> str | None:
+    """Return the SOP Class UID, or that of the file meta information where it was stripped."""
+    meta = getattr(header, "file_meta", None)
+    return text(header, "SOPClassUID") or (
+        text(meta, "MediaStorageSOPClassUID") if meta is not None else None
+    )
+
+
+def transfer_syntax(header: Dataset) -> str:
+    """Return the Transfer Syntax UID, as stated or as found by the parser."""
+    return text(header.file_meta, "TransferSyntaxUID") or ""
+
+
+def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the non-empty values of an attribute as text, without padding."""
+    try:
+        value = header.get(keyword)
+    except PARSER_ERRORS:
+        return ()
+    if value is None:
+        return ()
+    values = value if isinstance(value, MultiValue | list | tuple) else [value]
+    stripped = (str(one).strip(" \x00") for one in values)
+    return tuple(one for one in stripped if one)
+
+
+def has_items(header: Dataset, keyword: str) -> bool:
+    """Tell whether a sequence is there and not empty."""
+    try:
+        return bool(header.get(keyword))
+    except PARSER_ERRORS:
+        return False
+
+
+def text(header: Dataset, keyword: str) -> str | None:
+    """Return the first value of an attribute as text; None if there is none."""
+    return next(iter(texts(header, keyword)), None)
+
+
+def numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Return exactly ``count`` finite values of an attribute; None if that is not what it has."""
+    try:
+        values = tuple(float(one) for one in texts(header, keyword))
+    except ValueError:
+        return None
+    return values if len(values) == count and all(map(math.isfinite, values)) else None
+
+
+def number(header: Dataset, keyword: str) -> float | None:
+    """Return the one finite value of an attribute, or None."""
+    values = numbers(header, keyword, 1)
+    return None if values is None else values[0]

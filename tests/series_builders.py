@@ -1,0 +1,78 @@
+"""Small CT series on disk, and the accidents that happen to series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset, dcmread
+
+from calcium_scoring.dicom.write_series import write_ct_series
+from calcium_scoring.volume.ct_volume import CtAcquisition, CtVolume
+from calcium_scoring.volume.geometry import VolumeGeometry
+
+CALCIUM_SCAN = CtAcquisition(
+    manufacturer="cacscore",
+    manufacturer_model_name="synthetic phantom",
+    kvp=120.0,
+    slice_thickness_mm=3.0,
+    convolution_kernel=("B35f",),
+    is_ecg_gated=True,
+    series_description="Calcium Score 3.0",
+)
+"""Acquired as the score is defined: reading it gives no warning."""
+
+
+def noise_volume(
+    slice_count: int = 9,
+    *,
+    spacing_mm: tuple[float, float, float] = (3.0, 0.5, 0.5),
+    acquisition: CtAcquisition = CALCIUM_SCAN,
+    side: int = 64,
+) -> CtVolume:
+    """Every voxel is another whole number of HU, so that nothing can be confused with anything."""
+    shape = (slice_count, side, side)
+    hu = np.random.default_rng(slice_count).integers(-1000, 1500, shape).astype(np.float32)
+    geometry = VolumeGeometry.axial(shape, spacing_mm, (-20.0, -150.0, -1234.5))
+    return CtVolume(geometry, hu, acquisition)
+
+
+def write_series(folder: Path, volume: CtVolume | None = None, *, seed: int = 1) -> list[Path]:
+    return write_ct_series(volume or noise_volume(), folder, seed=seed)
+
+
+def edit(paths: Iterable[Path], change: Callable[[Dataset, int], object]) -> None:
+    """Change the instances in place; ``change`` gets the data set and its slice index."""
+    for index, path in enumerate(paths):
+        instance = dcmread(path)
+        change(instance, index)
+        instance.save_as(path)
+
+
+def set_attributes(paths: Iterable[Path], **values: object) -> None:
+    """Set attributes by keyword in all files; None removes the attribute."""
+
+    def change(instance: Dataset, _: int) -> None:
+        for keyword, value in values.items():
+            if value is None:
+                del instance[keyword]
+            else:
+                setattr(instance, keyword, value)
+
+    edit(paths, change)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink()
+
+
+def move(paths: Sequence[Path], positions_z_mm: Sequence[float]) -> None:
+    """Put slice i at this z."""
+
+    def change(instance: Dataset, index: int) -> None:
+        x, y, _ = instance.ImagePositionPatient
+        instance.ImagePositionPatient = [x, y, positions_z_mm[index]]
+
+    edit(paths, change)
