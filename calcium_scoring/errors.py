@@ -19,9 +19,11 @@ CacscoreError
 │   ├── UnsupportedImageType
 │   ├── ContrastEnhanced
 │   ├── GantryTilt
-│   └── NotAxial
+│   ├── NotAxial
+│   └── RotatedInPlane
 ├── MaskRejected             a reader's mask that does not fit the series
 ├── ModelRejected            a model file whose specification is not understood
+├── DecoderUnavailable       a fault of the installation, not of the series
 └── (service.application.errors continues the tree)
 ```
 
@@ -205,6 +207,13 @@ class NotAxial(SeriesRejected):
     title = "The slices are not axial"
 
 
+class RotatedInPlane(SeriesRejected):
+    """The slices are axial, but their rows do not run from side to side of the patient."""
+
+    code = "rotated_in_plane"
+    title = "The slices are rotated in their plane"
+
+
 class MaskRejected(CacscoreError):
     """A mask cannot be read or does not lie on the grid of the series."""
 
@@ -217,6 +226,13 @@ class ModelRejected(CacscoreError):
 
     code = "model_rejected"
     title = "The model file cannot be used"
+
+
+class DecoderUnavailable(CacscoreError):
+    """What decodes compressed slices is missing or cannot start: nothing is said of the series."""
+
+    code = "decoder_unavailable"
+    title = "Compressed slices cannot be decoded here"
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ WORKDIR /src
 # Dependencies first, in a layer that a change of the code leaves alone.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY calcium_scoring/version.py calcium_scoring/version.py
-# The distribution brings decoders and writers of DICOM that only workers use.
+# The distribution brings readers, decoders and writers of DICOM that only workers use.
 RUN pip --python /opt/cacscore/bin/python install -c constraints.txt ".[api]" \
- && pip --python /opt/cacscore/bin/python uninstall -y highdicom nibabel pyjpegls \
-      pylibjpeg pylibjpeg-openjpeg python-gdcm typer
+ && pip --python /opt/cacscore/bin/python uninstall -y highdicom nibabel pydicom \
+      pyjpegls pylibjpeg pylibjpeg-openjpeg python-gdcm typer
 COPY calcium_scoring calcium_scoring
 COPY service service
 RUN pip --python /opt/cacscore/bin/python install --no-deps --force-reinstall . \

@@ -2,5 +2,5 @@
 
 import os
 
-# As in service.adapters.onnx: ONNX Runtime sends usage data unless told not to, before it is loaded.
+# ONNX Runtime sends usage data unless told not to before it is loaded; as in service.adapters.onnx.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

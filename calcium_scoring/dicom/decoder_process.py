@@ -4,8 +4,12 @@ Decoders are C and C++: a damaged JPEG-LS stream makes GDCM abort the whole proc
 ones keep CharLS busy for seconds. Here only the child dies; the series is refused, and whoever
 reads it lives on. One child decodes all slices of a series, one after the other.
 
-Protocol: the parent writes a path as a line of JSON; the child answers with a line of JSON,
-``{"dtype", "shape"}`` followed by that many bytes, or ``{"error"}``.
+A child that does not start, or that lacks a decoder, is a fault of the installation and is never
+reported as one of the series.
+
+Protocol: the child says ``{"ready"}`` once; then the parent writes a path as a line of JSON, and
+the child answers with a line of JSON: ``{"dtype", "shape"}`` followed by that many bytes,
+``{"error"}``, or ``{"missing"}`` with the name of a decoder that is not installed.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ from pydicom.uid import (
 )
 
 from calcium_scoring.dicom.headers import PARSER_ERRORS, quiet_pydicom
+from calcium_scoring.errors import DecoderUnavailable
 
 DECODING_PLUGINS: Final = {
     RLELossless: "pydicom",
@@ -44,6 +49,10 @@ DECODING_PLUGINS: Final = {
 
 SECONDS_PER_SLICE: Final = 30.0
 """A slice of 512 x 512 takes a few hundredths of a second; our choice."""
+
+SECONDS_TO_START: Final = 120.0
+"""Python and the decoders load in one or two seconds, on a busy machine in some more; our
+choice."""
 
 MEMORY_BYTES: Final = 2 * 1024**3
 """Address space of the child: its libraries take a few hundred MiB, a slice some more."""
@@ -63,11 +72,16 @@ PIXEL_KEYWORDS: Final = [
 
 _DECODER_ERRORS: Final = (*PARSER_ERRORS, RuntimeError, MemoryError)
 _LARGEST_ANSWER_LINE: Final = 1000
+_READY: Final = b'{"ready": true}\n'
 _STORED_TYPES: Final = frozenset({"|i1", "|u1", "<i2", "<u2", "<i4", "<u4"})
 
 
 class DecodingFailed(Exception):
     """The slice could not be decoded, or not within the limits."""
+
+
+class _DecoderMissing(Exception):
+    """The decoder of this name is not installed."""
 
 
 class DecoderProcess:
@@ -84,6 +98,8 @@ class DecoderProcess:
         ------
         DecodingFailed
             The decoder refused the slice, died, ran out of time, or found another shape.
+        DecoderUnavailable
+            The child could not start, or the decoder of this compression is not installed.
         """
         child = self._running_child()
         deadline = Timer(self._seconds_per_slice, child.kill)
@@ -105,19 +121,16 @@ class DecoderProcess:
 
     def _running_child(self) -> subprocess.Popen[bytes]:
         if self._child is None:
-            self._child = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [sys.executable, "-m", __name__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                # No secret of the parent is passed on.
-                env={
-                    "PATH": os.environ.get("PATH", ""),
-                    "PYTHONPATH": os.pathsep.join(sys.path),
-                    "OMP_NUM_THREADS": "1",
-                    "OPENBLAS_NUM_THREADS": "1",
-                },
-            )
+            self._child = _start()
+            deadline = Timer(SECONDS_TO_START, self._child.kill)
+            deadline.start()
+            try:
+                _await_ready(self._child)
+            except BaseException:
+                self.close()
+                raise
+            finally:
+                deadline.cancel()
         return self._child
 
 
@@ -131,12 +144,57 @@ def decoder_process() -> Iterator[DecoderProcess]:
         decoder.close()
 
 
+def _start() -> subprocess.Popen[bytes]:
+    """Start the child where nothing that lies in our current folder can be imported by it."""
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "calcium_scoring.dicom.decoder_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            # No secret of the parent is passed on.
+            env={
+                "PATH": os.environ.get("PATH", ""),
+                "PYTHONPATH": os.pathsep.join(
+                    entry for entry in sys.path if Path(entry).is_absolute()
+                ),
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+            },
+        )
+    except OSError as error:
+        raise _not_started(type(error).__name__) from error
+
+
+def _await_ready(child: subprocess.Popen[bytes]) -> None:
+    answer = b"" if child.stdout is None else child.stdout.readline(_LARGEST_ANSWER_LINE)
+    if answer != _READY:
+        child.kill()
+        raise _not_started(f"exit status {child.wait()}")
+
+
+def _not_started(reason: str) -> DecoderUnavailable:
+    return DecoderUnavailable(
+        f"The process that decodes compressed slices did not start ({reason}). This is a fault "
+        "of the installation or of the machine, not of the series; "
+        "`python -m calcium_scoring.dicom.decoder_process` shows its cause.",
+        reason=reason,
+    )
+
+
 def _ask(child: subprocess.Popen[bytes], path: Path, shape: tuple[int, int]) -> NDArray[np.integer]:
     if child.stdin is None or child.stdout is None:
         raise ValueError("a child without pipes")
     child.stdin.write(json.dumps(str(path.absolute())).encode() + b"\n")
     child.stdin.flush()
     answer = json.loads(child.stdout.readline(_LARGEST_ANSWER_LINE))
+    if "missing" in answer:
+        raise DecoderUnavailable(
+            f"The decoder {answer['missing']} is not installed, though cacscore depends on it. "
+            "Install cacscore again with its dependencies.",
+            decoder=str(answer["missing"]),
+        )
     if "error" in answer:
         raise DecodingFailed(str(answer["error"]))
     if tuple(answer["shape"]) != shape or answer["dtype"] not in _STORED_TYPES:
@@ -149,9 +207,13 @@ def _ask(child: subprocess.Popen[bytes], path: Path, shape: tuple[int, int]) -> 
 
 def decode_requests(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer each path with its decoded slice, until there is none left; runs in the child."""
+    answers.write(_READY)
+    answers.flush()
     for line in requests:
         try:
             stored = _decode(Path(json.loads(line)))
+        except _DecoderMissing as missing:
+            answers.write(json.dumps({"missing": str(missing)}).encode() + b"\n")
         except _DECODER_ERRORS:
             answers.write(b'{"error": "the decoder refused the slice"}\n')
         else:
@@ -165,10 +227,11 @@ def _decode(path: Path) -> NDArray[np.integer]:
     with quiet_pydicom():
         pixels = dcmread(path, force=True, specific_tags=list(PIXEL_KEYWORDS))
         syntax = pixels.file_meta.TransferSyntaxUID
+        decoder, plugin = get_decoder(syntax), DECODING_PLUGINS[syntax]
+        if plugin not in decoder.available_plugins:
+            raise _DecoderMissing(plugin)
         stored: NDArray[np.integer]
-        stored, _ = get_decoder(syntax).as_array(
-            pixels, index=0, raw=True, decoding_plugin=DECODING_PLUGINS[syntax]
-        )
+        stored, _ = decoder.as_array(pixels, index=0, raw=True, decoding_plugin=plugin)
     return stored
 
 

@@ -28,6 +28,13 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from calcium_scoring.upload.signature import (
+    HEAD_BYTES,
+    first_bytes,
+    has_dicom_mark,
+    may_be_dicom,
+)
+
 PARSER_ERRORS: Final = (
     BytesLengthException,
     InvalidDicomError,
@@ -48,13 +55,10 @@ PARSER_ERRORS: Final = (
 LARGEST_INFLATED_BYTES: Final = 256 * 1024 * 1024
 """A deflated data set may inflate to this much; our choice, as for an entry of an archive."""
 
-_PREAMBLE_BYTES: Final = 128
 _GROUP_LENGTH_ELEMENT_BYTES: Final = 12
 _META_SEARCH_BYTES: Final = 1024
 _CHUNK_BYTES: Final = 1024 * 1024
 _OVERLAY_GROUPS: Final = range(0x6000, 0x6100)
-_FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
-"""Group 0002 or 0008 little endian, or 0008 big endian: how a data set without preamble begins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +106,10 @@ def read_header(path: Path) -> Dataset:
 
 
 def _is_marked(path: Path) -> bool:
-    with path.open("rb") as stream:
-        start = stream.read(_PREAMBLE_BYTES + 4)
-    if start[_PREAMBLE_BYTES:] == b"DICM":
-        return True
-    if start[:2] not in _FIRST_GROUPS:
+    head = first_bytes(path)
+    if not may_be_dicom(head):
         raise NotReadable("is not DICOM")
-    return False
+    return has_dicom_mark(head)
 
 
 def _check_inflated_size(path: Path) -> None:
@@ -122,7 +123,7 @@ def _check_inflated_size(path: Path) -> None:
         group_length = number(meta, "FileMetaInformationGroupLength")
         if group_length is None:
             raise NotReadable("is deflated without saying where its data set begins")
-        stream.seek(_PREAMBLE_BYTES + 4 + _GROUP_LENGTH_ELEMENT_BYTES + int(group_length))
+        stream.seek(HEAD_BYTES + _GROUP_LENGTH_ELEMENT_BYTES + int(group_length))
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         inflated_bytes = 0
         pending = b""

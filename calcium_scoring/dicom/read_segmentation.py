@@ -42,8 +42,8 @@ def read_segmentation(path: Path, series: CtSeries) -> LabelMap:
     Raises
     ------
     MaskRejected
-        The file is no SEG, a frame does not lie on a slice of the series, segments overlap, or
-        several segments leave open which of them are coronary calcium.
+        The file is no SEG, a frame does not lie on a slice of the series or is turned against
+        it, segments overlap, or several segments leave open which of them are coronary calcium.
     """
     with quiet_pydicom():
         try:
@@ -162,14 +162,13 @@ def _frame_geometry(
 def _place(frame: _Frame, geometry: VolumeGeometry) -> tuple[int, slice, slice]:
     """Return where a frame lies in the arrays of the series."""
     _, rows, columns = frame.geometry.shape
-    first, last = (
+    corners = [
         np.array(geometry.index_at(frame.geometry.position_lps_mm((0, row, column))))
-        for row, column in ((0, 0), (rows - 1, columns - 1))
-    )
-    start, stop = np.rint(first).astype(int), np.rint(last).astype(int)
+        for row, column in ((0, 0), (rows - 1, columns - 1), (0, columns - 1))
+    ]
+    start, stop, end_of_first_row = (np.rint(index).astype(int) for index in corners)
     offset_mm = max(
-        float(np.linalg.norm((index - np.rint(index)) * geometry.spacing_mm))
-        for index in (first, last)
+        float(np.linalg.norm((index - np.rint(index)) * geometry.spacing_mm)) for index in corners
     )
     steps = np.sign(stop - start)
     fits = (
@@ -186,6 +185,12 @@ def _place(frame: _Frame, geometry: VolumeGeometry) -> tuple[int, slice, slice]:
             f"series ({geometry.shape[1]} x {geometry.shape[2]} pixels of "
             f"{geometry.pixel_spacing_mm[0]:.4g} mm); a mask must be drawn on this series.",
             offset_mm=round(offset_mm, 3),
+        )
+    # Two opposite corners of a square lie the same way when it is transposed.
+    if end_of_first_row.tolist() != [start[0], start[1], stop[2]]:
+        raise MaskRejected(
+            "A frame of the mask is transposed or turned by 90 degrees against the slices of the "
+            "series; its rows must run along theirs, in either direction.",
         )
     along_rows, along_columns = (
         _run(int(start[axis]), int(stop[axis]), int(steps[axis]) or 1) for axis in (1, 2)

@@ -17,12 +17,6 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
-from calcium_scoring.dicom.archive import (
-    DEFAULT_LIMITS,
-    ArchiveLimits,
-    UnpackedFile,
-    files_of_upload,
-)
 from calcium_scoring.dicom.decoder_process import DecoderProcess, decoder_process
 from calcium_scoring.dicom.headers import (
     ImageFile,
@@ -44,6 +38,12 @@ from calcium_scoring.dicom.select_series import (
 from calcium_scoring.dicom.slice_geometry import SliceStack, stack_slices
 from calcium_scoring.dicom.uids import derived_uid, is_valid_uid
 from calcium_scoring.errors import ContrastEnhanced, DuplicatePositions, SeriesWarning
+from calcium_scoring.upload.archive import (
+    DEFAULT_LIMITS,
+    ArchiveLimits,
+    UnpackedFile,
+    files_of_upload,
+)
 from calcium_scoring.volume.ct_volume import CtAcquisition, CtVolume, SeriesIdentity
 
 STANDARD_KVP: Final = 120.0
@@ -122,7 +122,10 @@ def read_ct_files(files: Sequence[UnpackedFile]) -> CtSeries:
                 frame_of_reference_uid=str(first.FrameOfReferenceUID),
                 sop_instance_uids=tuple(str(one.SOPInstanceUID) for one in instances),
             ),
-            mass_calibration_factor=number(first, "CalciumScoringMassFactorPatient"),
+            # CalciumScoringMassFactorPatient (0018,9351) is not used: PS3.3 calls it a
+            # calibration factor, and in which unit it is could not be confirmed. A mass that
+            # may be wrong by a power of ten is worse than none.
+            mass_calibration_factor=None,
         )
         warnings = (
             *uid_warnings,

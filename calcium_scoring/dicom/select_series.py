@@ -4,19 +4,21 @@ First, files that hold no CT slice are left out, each with its reason. Then the 
 grouped into series, and the series are ranked by the first of these rules that tells two apart:
 
 1. axial slices before any other orientation;
-2. at least :data:`MIN_SLICE_COUNT` slices before fewer;
-3. an upright gantry before a tilted one;
-4. no contrast agent in the header before contrast agent;
-5. no contrast agent in the series' name before one (angiography, venous phase);
-6. images of the examination itself before those derived from them afterwards;
-7. a description or protocol that names calcium scoring;
-8. ECG-gated, or a field of view of the heart (:data:`HEART_FIELD_OF_VIEW_MM`);
-9. 120 kVp;
-10. a kernel that is not known to be sharp;
-11. spacing between slices nearest to the 2.5 to 3 mm of calcium scoring;
-12. original images before derived ones;
-13. more slices;
-14. the order of the Series Instance UIDs, so that the same upload always gives the same choice.
+2. rows that run from side to side before slices rotated in their plane;
+3. at least :data:`MIN_SLICE_COUNT` slices before fewer;
+4. an upright gantry before a tilted one;
+5. no contrast agent in the header before contrast agent;
+6. no contrast agent in the series' name before one (angiography, venous phase); where the name
+   is that of a calcium scan, only plain words for contrast agent count;
+7. images of the examination itself before those derived from them afterwards;
+8. a description or protocol that names calcium scoring;
+9. ECG-gated, or a field of view of the heart (:data:`HEART_FIELD_OF_VIEW_MM`);
+10. 120 kVp;
+11. a kernel that is not known to be sharp;
+12. spacing between slices nearest to the 2.5 to 3 mm of calcium scoring;
+13. original images before derived ones;
+14. more slices;
+15. the order of the Series Instance UIDs, so that the same upload always gives the same choice.
 
 A candidate is never passed over because it turns out to be unmeasurable: the reader then says so.
 """
@@ -43,7 +45,6 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from calcium_scoring.dicom.archive import UnpackedFile
 from calcium_scoring.dicom.headers import (
     ImageFile,
     NotReadable,
@@ -57,6 +58,7 @@ from calcium_scoring.dicom.headers import (
     texts,
 )
 from calcium_scoring.errors import NoCtSeries, NoDicomFound, UnsupportedImageType
+from calcium_scoring.upload.archive import UnpackedFile
 
 MIN_SLICE_COUNT: Final = 8
 """Fewer slices cannot cover a heart, at 5 mm not even half of one; our choice."""
@@ -66,6 +68,9 @@ HEART_FIELD_OF_VIEW_MM: Final = 300.0
 
 AXIAL_TOLERANCE_DEGREES: Final = 5.0
 """Slice normals further from the body axis are not axial; our choice."""
+
+IN_PLANE_TOLERANCE_DEGREES: Final = 10.0
+"""Patients lie a little askew; rows further from left-right than this are rotated. Our choice."""
 
 TILT_TOLERANCE_DEGREES: Final = 0.5
 """Scanners write small values for an upright gantry; our choice."""
@@ -85,11 +90,21 @@ _NO_CONTRAST: Final = re.compile(
 )
 """What scanners and people write for "no contrast agent". "NON IONIC" is an agent."""
 
-_CONTRAST_NAMES: Final = re.compile(
-    r"\bcta\b|\bccta\b|angio|arterial|venous|\bc\+|(?<!non[ -])(?<!non)(?<!un)enhanced|"
-    r"(with|post|iv)[ -]contrast",
+_NEGATED_CONTRAST_WORDS: Final = re.compile(
+    r"\b(no|non|without|w/?o|pre|before|ohne|o\.|keine?|vor)[ -]*(iv |i\.v\. )?"
+    r"(contrast|enhanced|kontrast\w*|km)\b|\bunenhanced\b",
     re.IGNORECASE,
 )
+_CONTRAST_WORDS: Final = re.compile(
+    r"arterial|venous|\bc\+|\benhanced\b|\bkm\b(?![ -]*frei)|"
+    r"\b(w|with|post|after|iv|mit|nach)[ /-]*(iv |i\.v\. )?(contrast|kontrast)|\+ ?kontrast",
+    re.IGNORECASE,
+)
+"""Plain words for contrast agent; KM is German for it (Kontrastmittel)."""
+
+_ANGIOGRAPHY_WORDS: Final = re.compile(r"\bcta\b|\bccta\b|angio", re.IGNORECASE)
+"""Name the examination as often as the series: "Angio Heart CaSc" is a calcium scan."""
+
 _PROJECTION_NAMES: Final = re.compile(r"\b(mip|minip|vrt|ssd)\b", re.IGNORECASE)
 _PROJECTION_IMAGE_TYPES: Final = frozenset(
     {"MIP", "MAXIP", "MINIP", "MINIMUM", "MAXIMUM", "PROJECTION IMAGE", "VRT", "SSD"}
@@ -241,6 +256,18 @@ def angle_to_axis_degrees(normal: np.ndarray[tuple[int], np.dtype[np.float64]]) 
     return float(np.degrees(np.arccos(min(1.0, abs(float(normal[2]))))))
 
 
+def in_plane_rotation_degrees(header: Dataset) -> float:
+    """Return the angle between the rows of an axial slice and left-right, 0 to 90 degrees.
+
+    Rows that run from left to right, as in flipped slices, have the same angle as others; so
+    has a header without orientation, whose angle is 0.
+    """
+    orientation = numbers(header, "ImageOrientationPatient", 6)
+    if orientation is None:
+        return 0.0
+    return float(np.degrees(np.arctan2(abs(orientation[1]), abs(orientation[0]))))
+
+
 _KNOWN_SHARP_KERNELS: Final = (
     # Siemens: letter(s) and a number that grows with sharpness; 50 and more are lung and bone.
     re.compile(r"[A-Z][a-z]?[5-9]\d[a-z]*", re.ASCII),
@@ -339,6 +366,7 @@ class _Candidate:
     key: tuple[str, ...]
     images: list[ImageFile]
     is_axial: bool
+    is_rotated: bool
     spacing_mm: float
 
     @property
@@ -352,7 +380,8 @@ class _Candidate:
             is_axial = (
                 normal is not None and angle_to_axis_degrees(normal) <= AXIAL_TOLERANCE_DEGREES
             )
-            return cls(key, images, is_axial, _spacing_mm(images))
+            is_rotated = in_plane_rotation_degrees(images[0].header) > IN_PLANE_TOLERANCE_DEGREES
+            return cls(key, images, is_axial, is_axial and is_rotated, _spacing_mm(images))
 
 
 def _spacing_mm(images: Sequence[ImageFile]) -> float:
@@ -368,6 +397,7 @@ def _spacing_mm(images: Sequence[ImageFile]) -> float:
 
 _RULES: Final = (
     "is not axial",
+    "is rotated in the plane of its slices",
     f"has fewer than {MIN_SLICE_COUNT} slices",
     "was acquired with a tilted gantry",
     "is contrast-enhanced",
@@ -388,12 +418,7 @@ def _rank(candidate: _Candidate) -> tuple[float | tuple[str, ...], ...]:
     """Return the sort key of a candidate, one entry for each of ``_RULES``; low is good."""
     header = candidate.header
     with quiet_pydicom():
-        words = " ".join(
-            [
-                *texts(header, "SeriesDescription"),
-                *texts(header, "ProtocolName"),
-            ]
-        )
+        name, protocol = _words(header, "SeriesDescription"), _words(header, "ProtocolName")
         pixel_spacing = numbers(header, "PixelSpacing", 2)
         field_of_view_mm = (number(header, "Columns") or 0.0) * (
             pixel_spacing[1] if pixel_spacing else 1.0
@@ -402,12 +427,13 @@ def _rank(candidate: _Candidate) -> tuple[float | tuple[str, ...], ...]:
         image_type = tuple(one.upper() for one in texts(header, "ImageType"))
         return (
             not candidate.is_axial,
+            candidate.is_rotated,
             len(candidate.images) < MIN_SLICE_COUNT,
             abs(number(header, "GantryDetectorTilt") or 0.0) > TILT_TOLERANCE_DEGREES,
             is_contrast_enhanced(header) is True,
-            _CONTRAST_NAMES.search(text(header, "SeriesDescription") or "") is not None,
+            _names_contrast(name),
             image_type[:2] == ("DERIVED", "SECONDARY"),
-            _CALCIUM_WORDS.search(words) is None,
+            _CALCIUM_WORDS.search(f"{name} {protocol}") is None,
             not is_ecg_gated(header) and field_of_view_mm > HEART_FIELD_OF_VIEW_MM,
             number(header, "KVP") != 120,
             is_sharp_kernel(texts(header, "ConvolutionKernel")),
@@ -416,6 +442,19 @@ def _rank(candidate: _Candidate) -> tuple[float | tuple[str, ...], ...]:
             -len(candidate.images),
             candidate.key,
         )
+
+
+def _words(header: Dataset, keyword: str) -> str:
+    """Return a description with spaces between its words."""
+    return " ".join(texts(header, keyword)).replace("_", " ")
+
+
+def _names_contrast(name: str) -> bool:
+    """Tell whether a series is named as one with contrast agent; never enough to refuse it."""
+    said = _NEGATED_CONTRAST_WORDS.sub(" ", name)
+    if _CONTRAST_WORDS.search(said):
+        return True
+    return _ANGIOGRAPHY_WORDS.search(said) is not None and _CALCIUM_WORDS.search(said) is None
 
 
 def _why_not(other: _Candidate, chosen: _Candidate) -> str:

