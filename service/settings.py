@@ -20,10 +20,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from calcium_scoring.dicom.archive import MIB, ArchiveLimits
+from calcium_scoring.upload.archive import MIB, ArchiveLimits
 from service.application.jobs import LeaseTerms
 
 DEFAULT_MODEL_PATH: Final = Path(str(files("service.adapters.onnx") / "calcium_segmenter.onnx"))
+
+ENVIRONMENT_PREFIX: Final = "CACSCORE_"
 
 _ARCHIVE: Final = ArchiveLimits()
 
@@ -32,7 +34,7 @@ class Settings(BaseSettings):
     """Everything that can be set; the defaults suit one machine."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CACSCORE_", protected_namespaces=(), frozen=True, extra="ignore"
+        env_prefix=ENVIRONMENT_PREFIX, protected_namespaces=(), frozen=True, extra="ignore"
     )
 
     data_dir: Path = Field(
@@ -107,6 +109,10 @@ class Settings(BaseSettings):
     reaper_interval_s: PositiveFloat = Field(
         default=5.0, description="How often the gateway looks for jobs that nobody works on."
     )
+    unattended_s: PositiveFloat = Field(
+        default=120.0,
+        description="/readyz fails when a study waits for so long while no worker does anything.",
+    )
 
     worker_processes: PositiveInt = Field(
         default=1, description="Studies that a worker scores at once; one for each GPU."
@@ -126,13 +132,13 @@ class Settings(BaseSettings):
     def _check_times(self) -> Self:
         if self.heartbeat_s * 2 > self.lease_s:
             raise ValueError(
-                f"lease_s ({self.lease_s:g}) must be at least twice heartbeat_s "
+                f"CACSCORE_LEASE_S ({self.lease_s:g}) must be at least twice CACSCORE_HEARTBEAT_S "
                 f"({self.heartbeat_s:g}), or one late heartbeat loses a job."
             )
         if self.task_soft_time_limit_s >= self.task_time_limit_s:
             raise ValueError(
-                f"task_soft_time_limit_s ({self.task_soft_time_limit_s:g}) must be shorter than "
-                f"task_time_limit_s ({self.task_time_limit_s:g})."
+                f"CACSCORE_TASK_SOFT_TIME_LIMIT_S ({self.task_soft_time_limit_s:g}) must be "
+                f"shorter than CACSCORE_TASK_TIME_LIMIT_S ({self.task_time_limit_s:g})."
             )
         return self
 

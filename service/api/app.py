@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
 
 from calcium_scoring.version import __version__
 from service.adapters.logs.json_logs import configure_logging
+from service.api.docs_page import DOCS_HEADERS, docs_page
 from service.api.documentation import DESCRIPTION, TITLE, build_openapi
 from service.api.middleware import RequestGuard
 from service.api.problems import add_problem_handlers
@@ -35,9 +37,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await reaper
 
-    app = FastAPI(title=TITLE, version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title=TITLE,
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        # The framework's pages load their scripts from elsewhere; a hospital has no elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
     app.add_middleware(RequestGuard)
-    add_problem_handlers(app)
+    add_problem_handlers(app, [*studies.router.routes, *operations.router.routes])
     app.include_router(studies.router)
     app.include_router(operations.router)
 
@@ -45,6 +55,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if app.openapi_schema is None:
             app.openapi_schema = build_openapi(app)
         return app.openapi_schema
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        """Show the API to a reader."""
+        return HTMLResponse(docs_page(app.openapi()), headers=DOCS_HEADERS)
 
     app.openapi = openapi  # type: ignore[method-assign]  # the documented way to extend it
     return app

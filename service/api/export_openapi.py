@@ -1,4 +1,4 @@
-"""Write the OpenAPI document: `python -m service.api.export_openapi [--check]`."""
+"""Write the OpenAPI document: `python -m service.api.export_openapi [--check] [FILE]`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ def main() -> int:
     """Write the file, or with ``--check`` say whether it is up to date."""
     parser = argparse.ArgumentParser(description="Write openapi/openapi.json.")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 where it differs")
-    if not parser.parse_args().check:
-        OPENAPI_FILE.parent.mkdir(exist_ok=True)
-        OPENAPI_FILE.write_text(openapi_text(), encoding="utf-8")
+    parser.add_argument("file", nargs="?", type=Path, default=OPENAPI_FILE)
+    arguments = parser.parse_args()
+    file: Path = arguments.file
+    if not arguments.check:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(openapi_text(), encoding="utf-8")
         return 0
-    if OPENAPI_FILE.read_text(encoding="utf-8") == openapi_text():
+    if file.is_file() and file.read_text(encoding="utf-8") == openapi_text():
         return 0
-    sys.stderr.write("openapi/openapi.json is not what the code says; run `make openapi`.\n")
+    sys.stderr.write(f"{file} is not what the code says; run `make openapi`.\n")
     return 1
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route
 
 from calcium_scoring.errors import (
     CacscoreError,
@@ -21,7 +22,7 @@ from service.api.schemas import ProblemResponse
 from service.application.errors import (
     DependencyUnavailable,
     InvalidCursor,
-    JobRefused,
+    JobGivenUp,
     ScoreNotReady,
     SliceNotFound,
     StorageFull,
@@ -39,7 +40,7 @@ STATUS_OF_ERROR: Final[dict[type[CacscoreError], HTTPStatus]] = {
     MalformedForm: HTTPStatus.BAD_REQUEST,
     UploadTimedOut: HTTPStatus.REQUEST_TIMEOUT,
     SeriesRejected: HTTPStatus.UNPROCESSABLE_ENTITY,
-    JobRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    JobGivenUp: HTTPStatus.UNPROCESSABLE_ENTITY,
     StudyFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
     ScoreNotReady: HTTPStatus.CONFLICT,
     StudyNotFound: HTTPStatus.NOT_FOUND,
@@ -88,10 +89,17 @@ def status_of(error: CacscoreError) -> HTTPStatus:
     return next(STATUS_OF_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_OF_ERROR)
 
 
-def add_problem_handlers(app: FastAPI) -> None:
-    """Answer every error with a problem, those of the framework included."""
+def add_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Answer every error with a problem, those of the framework included.
+
+    ``routes`` are asked which methods a path has; the application hides those of its routers.
+    """
+
+    def on_http_exception(request: Request, error: Exception) -> Response:
+        return _on_http_exception(request, error, routes)
+
     app.add_exception_handler(CacscoreError, _on_cacscore_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
 
 
@@ -106,7 +114,7 @@ def _on_cacscore_error(_request: Request, error: Exception) -> Response:
     return problem_response(problem, status_of(error), headers)
 
 
-def _on_http_exception(_request: Request, error: Exception) -> Response:
+def _on_http_exception(request: Request, error: Exception, routes: Sequence[BaseRoute]) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
@@ -114,10 +122,26 @@ def _on_http_exception(_request: Request, error: Exception) -> Response:
         HTTPStatus.NOT_FOUND: "There is nothing at this path; see /docs for what there is.",
         HTTPStatus.METHOD_NOT_ALLOWED: "This path does not know this method; see header Allow.",
     }
+    headers = dict(error.headers or {})
+    methods = _methods_of_path(request, routes)
+    if status is HTTPStatus.METHOD_NOT_ALLOWED and methods:
+        headers["Allow"] = ", ".join(methods)
     return problem_response(
         Problem(status.name.lower(), status.phrase, details.get(status, f"{status.description}.")),
         status,
-        error.headers,
+        headers,
+    )
+
+
+def _methods_of_path(request: Request, routes: Sequence[BaseRoute]) -> list[str]:
+    """Return every method that the path answers; the router names those of its first route."""
+    return sorted(
+        {
+            method
+            for route in routes
+            if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
+            for method in route.methods or ()
+        }
     )
 
 

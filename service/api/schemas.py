@@ -170,6 +170,8 @@ class SliceLesionResponse(ResponseModel):
     """Mean attenuation in HU."""
     density_weight: int = Field(ge=0, le=4)
     """Agatston's weight from the peak of this part: 1 to 4."""
+    agatston_score: float
+    """Its share of the Agatston score, scaled to 3 mm slice spacing."""
 
 
 class LesionResponse(ResponseModel):
@@ -187,9 +189,9 @@ class LesionResponse(ResponseModel):
     """SOP Instance UIDs of the slices that it reaches, from the lowest upwards."""
     area_mm2: float
     """Area in mm², summed over slices."""
-    volume_mm3: float
+    volume_score_mm3: float
     """Volume in mm³."""
-    mass_mg: float | None
+    mass_score_mg: float | None
     """Mass in mg hydroxyapatite; null without a calibration factor."""
     peak_hu: float
     """Highest attenuation in HU."""
@@ -353,23 +355,23 @@ class HealthResponse(ResponseModel):
 
 
 class CheckResponse(ResponseModel):
-    """One dependency of the gateway."""
+    """One thing that an upload needs."""
 
-    name: Literal["database", "broker", "artefact_folder", "model_file"]
-    """Which dependency."""
+    name: Literal["database", "broker", "artefact_folder", "model_file", "worker"]
+    """What was checked; `worker` is not ok once studies wait and no worker scores anything."""
     is_ok: bool
-    """Whether it can be used."""
+    """Whether the check passed."""
     detail: str | None
     """What is wrong; null when nothing is."""
 
 
 class ReadinessResponse(ResponseModel):
-    """Whether an upload sent now would be accepted and scored."""
+    """Whether an upload sent now would be accepted, and whether waiting studies are taken up."""
 
     is_ready: bool
-    """True when every check is."""
+    """True when every check passed."""
     checks: list[CheckResponse]
-    """Each dependency."""
+    """Each check."""
 
 
 class VersionResponse(ResponseModel):

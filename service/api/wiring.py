@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from calcium_scoring.dicom.archive import ArchiveLimits
+from calcium_scoring.upload.archive import ArchiveLimits
 from service.adapters.database.engine import create_tables, open_engine
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
@@ -31,6 +31,7 @@ class GatewayParts:
     upload_limits: UploadLimits
     model_path: Path
     reaper_interval: timedelta
+    unattended_after: timedelta
 
 
 class NoJobQueue:
@@ -67,6 +68,7 @@ def gateway_parts(settings: Settings) -> GatewayParts:
         ),
         model_path=settings.model_path,
         reaper_interval=timedelta(seconds=settings.reaper_interval_s),
+        unattended_after=timedelta(seconds=settings.unattended_s),
     )
 
 

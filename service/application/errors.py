@@ -7,12 +7,13 @@ CacscoreError
 ├── ScoreNotReady            the study is still queued or running
 ├── StudyFailed              the study cannot be scored; carries the problem of its job
 ├── InvalidCursor            a page of studies was asked for with a cursor we did not give out
-├── JobRefused               why a job ended without a score though the series may be sound
+├── JobGivenUp               a job ended without a score though the series may be sound
 │   ├── TooManyAttempts        every attempt ended with its worker lost or an unexpected error
 │   └── ScoringTimedOut        one attempt took longer than the time limit
 ├── LeaseLost                this attempt no longer owns its job; whatever it writes is dropped
 └── DependencyUnavailable    a part of the service is away; trying again later may help
     ├── ModelUnavailable
+    ├── WorkerUnavailable
     ├── QueueUnavailable
     ├── RecordUnavailable
     ├── ArtefactUnavailable
@@ -22,8 +23,12 @@ CacscoreError
 
 from __future__ import annotations
 
+from typing import Final
+
 from calcium_scoring.errors import CacscoreError
 from service.application.problem import Problem
+
+_WAY_OUT: Final = "Delete the study and send it again."
 
 
 class StudyNotFound(CacscoreError):
@@ -84,14 +89,14 @@ class InvalidCursor(CacscoreError):
         super().__init__("Pass next_cursor of the page before, unchanged, or no cursor at all.")
 
 
-class JobRefused(CacscoreError):
-    """The job ended without a score, though the series may be sound."""
+class JobGivenUp(CacscoreError):
+    """The job ended without a score, though the series may be sound: no refusal, but a failure."""
 
-    code = "job_refused"
+    code = "job_given_up"
     title = "The study was given up"
 
 
-class TooManyAttempts(JobRefused):
+class TooManyAttempts(JobGivenUp):
     """Every attempt ended with its worker lost, or with an error nobody foresaw."""
 
     code = "too_many_attempts"
@@ -99,13 +104,13 @@ class TooManyAttempts(JobRefused):
 
     def __init__(self, attempt_count: int, last_reason: str) -> None:
         super().__init__(
-            f"{attempt_count} attempts did not finish; the last one: {last_reason}.",
+            f"{attempt_count} attempts did not finish; the last one: {last_reason}. {_WAY_OUT}",
             attempt_count=attempt_count,
             last_reason=last_reason,
         )
 
 
-class ScoringTimedOut(JobRefused):
+class ScoringTimedOut(JobGivenUp):
     """One attempt took longer than the time limit of the worker."""
 
     code = "scoring_timed_out"
@@ -114,9 +119,13 @@ class ScoringTimedOut(JobRefused):
     def __init__(self, limit_s: float) -> None:
         super().__init__(
             f"Scoring took longer than {limit_s:.0f} s; the limit is the setting "
-            "CACSCORE_TASK_SOFT_TIME_LIMIT_S of the worker.",
+            f"CACSCORE_TASK_SOFT_TIME_LIMIT_S of the worker. {_WAY_OUT}",
             limit_s=limit_s,
         )
+
+
+GIVEN_UP_CODES: Final = frozenset({JobGivenUp.code, TooManyAttempts.code, ScoringTimedOut.code})
+"""Codes of a failed study that say nothing about its series; every other one is a refusal."""
 
 
 class LeaseLost(CacscoreError):
@@ -141,6 +150,13 @@ class ModelUnavailable(DependencyUnavailable):
 
     code = "model_unavailable"
     title = "The model cannot be loaded"
+
+
+class WorkerUnavailable(DependencyUnavailable):
+    """Studies wait, and no worker takes them up."""
+
+    code = "worker_unavailable"
+    title = "No worker takes studies up"
 
 
 class QueueUnavailable(DependencyUnavailable):

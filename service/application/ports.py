@@ -99,7 +99,10 @@ class StudyStore(Protocol):
         ...
 
     def expire_leases(self) -> list[str]:
-        """Queue again, or end, every running job whose lease is over; return their job ids."""
+        """Queue again, or end, every running job whose lease is over; return their job ids.
+
+        Ends queued jobs without a further attempt too: the limit was lowered meanwhile.
+        """
         ...
 
     def due_for_announcement(self, *, announced_before: timedelta | None) -> list[str]:
@@ -114,7 +117,14 @@ class StudyStore(Protocol):
         ...
 
     def folders(self) -> set[str]:
-        """Return the folders that belong to a study; any other is left over from a crash."""
+        """Return the folders that studies still need; any other is left over from a crash.
+
+        The record of a refused study needs none.
+        """
+        ...
+
+    def is_unattended(self, longer_than: timedelta) -> bool:
+        """Tell whether a job has been due for longer than this while no worker did anything."""
         ...
 
     def check(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from calcium_scoring.errors import SeriesWarning
-from calcium_scoring.scoring.agatston import density_weight
+from calcium_scoring.scoring.agatston import agatston_score, density_weight
 from calcium_scoring.scoring.lesions import Lesion, SliceLesion
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.report import CalciumReport, CalciumScores, measure_lesions
@@ -98,8 +98,8 @@ def _lesion(
         if identity
         else [],
         "area_mm2": lesion.area_mm2,
-        "volume_mm3": scores.volume_score_mm3,
-        "mass_mg": scores.mass_score_mg,
+        "volume_score_mm3": scores.volume_score_mm3,
+        "mass_score_mg": scores.mass_score_mg,
         "peak_hu": lesion.peak_hu,
         "mean_hu": lesion.mean_hu,
         "density_weight": density_weight(lesion.peak_hu, report.protocol),
@@ -112,14 +112,18 @@ def _lesion(
 def _slice_part(
     part: SliceLesion, report: CalciumReport, identity: SeriesIdentity | None
 ) -> dict[str, Any]:
-    weight = density_weight(part.peak_hu, report.protocol)
     return {
         "slice_index": part.slice_index,
         "sop_instance_uid": _sop_instance_uid(identity, part.slice_index),
         "area_mm2": part.area_mm2,
         "peak_hu": part.peak_hu,
         "mean_hu": part.mean_hu,
-        "density_weight": weight,
+        "density_weight": density_weight(part.peak_hu, report.protocol),
+        "agatston_score": agatston_score(
+            [part],
+            report.protocol,
+            spacing_between_slices_mm=report.geometry.spacing_between_slices_mm,
+        ),
     }
 
 

@@ -14,9 +14,9 @@ from typing import Final
 
 import structlog
 
-from calcium_scoring.dicom.archive import ArchiveLimits
 from calcium_scoring.errors import CacscoreError, SeriesRejected, UploadRejected
 from calcium_scoring.scoring.protocol import ScoringProtocol
+from calcium_scoring.upload.archive import ArchiveLimits
 from service.application.artefact_names import RESULT_FILES, UPLOAD
 from service.application.errors import LeaseLost, RecordUnavailable, ScoringTimedOut
 from service.application.jobs import Claim, LeaseTerms, ScoreResult, Stage
@@ -30,6 +30,9 @@ from service.application.score_series import (
 )
 
 _log = structlog.get_logger(__name__)
+
+REFUSALS: Final = (UploadRejected, SeriesRejected)
+"""Findings about the upload: trying again would find the same."""
 
 SECONDS_BETWEEN_PROGRESS_WRITES: Final = 1.0
 """Within a stage the record is written at most this often."""
@@ -81,7 +84,8 @@ def run_job(
     except Exception as error:
         # Only then: where the record did keep this attempt's result, its files stay.
         if _record_failure(error, claim, store, time_limit_error, time_limit_s):
-            artefacts.remove(claim.result_key)
+            # Nothing of a refused upload stays but its record; a passing failure is tried again.
+            artefacts.remove(claim.folder if isinstance(error, REFUSALS) else claim.result_key)
         log.warning(
             "attempt_failed",
             duration_ms=_elapsed_ms(begun),
@@ -138,7 +142,7 @@ def _record_failure(
 ) -> bool:
     """Tell the record why the attempt failed; False where it did not listen."""
     try:
-        if isinstance(error, (UploadRejected, SeriesRejected)):
+        if isinstance(error, REFUSALS):
             store.refuse(claim, Problem.of(error))
         elif isinstance(error, time_limit_error):
             store.refuse(claim, Problem.of(ScoringTimedOut(time_limit_s)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -12,7 +13,7 @@ import httpx
 
 from service.application.problem import Problem
 from service.application.report_document import ReportDocument
-from service.cli.outcome import CommandFailed, Refused
+from service.cli.outcome import CommandFailed, UsageMistake, failed_study
 
 CHUNK_BYTES: Final = 1 << 20
 
@@ -42,12 +43,22 @@ class ServiceClient:
     """Talks to one service; use as a context manager.
 
     Every method raises Refused for a problem about what was sent, and CommandFailed
-    where the service cannot be reached, is too busy, or answers with something else.
+    where the service cannot be reached, is too busy, gave the study up, or answers with
+    something else.
     """
 
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, transport=transport)
+        try:
+            self._http = httpx.Client(
+                base_url=self.url,
+                timeout=TIMEOUT,
+                transport=transport,
+                # A proxy of the environment would look for this machine's service on itself.
+                trust_env=not is_this_machine(httpx.URL(self.url).host),
+            )
+        except httpx.InvalidURL as error:
+            raise UsageMistake(f"{url!r} is not a URL: {error}.") from error
 
     def __enter__(self) -> ServiceClient:
         return self
@@ -116,8 +127,6 @@ class ServiceClient:
                     f"No answer from {self.url}: {str(error) or type(error).__name__}. "
                     "Is the service running there? `cacscore serve` starts one."
                 ) from error
-            except httpx.InvalidURL as error:
-                raise CommandFailed(f"{self.url!r} is not a URL: {error}.") from error
             if response.status_code not in _BUSY:
                 break
             time.sleep(_retry_after_s(response))
@@ -125,9 +134,20 @@ class ServiceClient:
             return response
         problem = _problem(response)
         if problem is not None and response.status_code in _REFUSING_STATUSES:
-            raise Refused(problem)
+            raise failed_study(problem)
         reason = response.reason_phrase if problem is None else problem.detail
         raise CommandFailed(f"{self.url} answered {response.status_code}: {reason}")
+
+
+def is_this_machine(host: str) -> bool:
+    """Tell whether a host of a URL is the machine that asks."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
 
 
 def _retry_after_s(response: httpx.Response) -> float:

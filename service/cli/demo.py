@@ -14,6 +14,7 @@ from calcium_scoring.phantom.patient import simulate_patient
 from service.application.report_document import INTENDED_USE, ReportDocument
 from service.cli.client import ServiceClient
 from service.cli.console import progress_bars, say, stdout
+from service.cli.outcome import writing
 from service.cli.phantom import TRUTH, WrittenPhantom, write_phantom
 from service.cli.report_view import print_warnings
 from service.cli.serve import run_embedded_service
@@ -29,7 +30,8 @@ SCORE_TIMEOUT_S: Final = 900.0
 
 def run_demo(out: Path, *, seed: int) -> None:
     """Make a patient, score it through a service of our own, and leave the results in ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     say("1/3  Simulating a patient ...")
     with progress_bars() as progress:
         progress.add_task("Simulating", total=None)
@@ -42,7 +44,8 @@ def run_demo(out: Path, *, seed: int) -> None:
             z_extent_mm=135.0,
             burden_category="101-400",
         )
-        phantom = write_phantom(patient, out / "patient", as_zip=True)
+        with writing(out / "patient"):
+            phantom = write_phantom(patient, out / "patient", as_zip=True)
     say(f"     {phantom.series}\n2/3  Starting the service ...")
     results: list[ReportDocument] = []
     # A short path and a folder that vanishes: nothing of a demo is worth keeping but its results.
@@ -66,11 +69,12 @@ def _score_over_http(url: str, archive: Path, out: Path) -> ReportDocument:
         path = f"/studies/{study['id']}"
         report = wait_with_progress(client, study["id"], timeout_s=SCORE_TIMEOUT_S)
         text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-        (out / REPORT).write_text(text + "\n", encoding="utf-8")
-        client.download(f"{path}/mask", out / MASK_DICOM, accept="application/dicom")
-        client.download(f"{path}/mask", out / MASK_NIFTI, accept="application/gzip")
         picture = f"{path}/slices/{_slice_to_show(report)}.png"
-        client.download(picture, out / OVERLAY, accept="image/png")
+        with writing(out):
+            (out / REPORT).write_text(text + "\n", encoding="utf-8")
+            client.download(f"{path}/mask", out / MASK_DICOM, accept="application/dicom")
+            client.download(f"{path}/mask", out / MASK_NIFTI, accept="application/gzip")
+            client.download(picture, out / OVERLAY, accept="image/png")
     return report
 
 

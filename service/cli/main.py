@@ -51,6 +51,16 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the report (or the problem object) as JSON.")
 ]
 
+OutFolderOption = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder to write to; created where missing.",
+        file_okay=False,
+    ),
+]
+
 
 @app.command(
     epilog=EXIT_CODES_HELP,
@@ -232,10 +242,7 @@ def submit(
     """,
 )
 def phantom(
-    out: Annotated[
-        Path,
-        typer.Option("--out", metavar="DIR", help="Folder to write to; created where missing."),
-    ],
+    out: OutFolderOption,
     n: Annotated[int, typer.Option("--n", help="Number of patients.", min=1)] = 1,
     seed: Annotated[
         int, typer.Option("--seed", help="Seed of the first patient; the next has seed + 1.", min=0)
@@ -261,10 +268,7 @@ def phantom(
     """,
 )
 def demo(
-    out: Annotated[
-        Path,
-        typer.Option("--out", metavar="DIR", help="Folder to write to; created where missing."),
-    ] = Path("demo-output"),
+    out: OutFolderOption = Path("demo-output"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of the patient.", min=0)] = 0,
 ) -> None:
     """Show the main job from upload to picture."""

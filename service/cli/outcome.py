@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 from typing import Final
 
 from rich.panel import Panel
@@ -30,7 +31,7 @@ from calcium_scoring.errors import (
     SeriesRejected,
     UploadRejected,
 )
-from service.application.errors import JobRefused, StudyFailed
+from service.application.errors import GIVEN_UP_CODES, StudyFailed
 from service.application.problem import Problem
 from service.application.report_document import INTENDED_USE
 from service.cli.console import print_json, say, stderr
@@ -72,24 +73,28 @@ REFUSALS: Final = (
     SeriesRejected,
     MaskRejected,
     ModelRejected,
-    StudyFailed,
-    JobRefused,
 )
 """Kinds of CacscoreError that are a finding about what was given to us."""
+
+
+def failed_study(problem: Problem) -> Refused | CommandFailed:
+    """Return what a failed study is: a refusal, or a failure of the service that gave it up."""
+    if problem.code in GIVEN_UP_CODES:
+        return CommandFailed(f"{problem.title}. {problem.detail} (code: {problem.code})")
+    return Refused(problem)
 
 
 def run_guarded(command: Callable[[], None], *, wants_json: bool) -> ExitCode:
     """Run a command and return its exit status; whatever it raises becomes words here."""
     status = ExitCode.FAILURE
     try:
-        command()
+        _run_unwrapped(command)
         status = ExitCode.DONE
     except Refused as refusal:
         _print_refusal(refusal.problem, wants_json=wants_json)
         status = ExitCode.REFUSAL
     except REFUSALS as refusal:
-        problem = refusal.problem if isinstance(refusal, StudyFailed) else Problem.of(refusal)
-        _print_refusal(problem, wants_json=wants_json)
+        _print_refusal(Problem.of(refusal), wants_json=wants_json)
         status = ExitCode.REFUSAL
     except UsageMistake as mistake:
         say(f"Error: {mistake}")
@@ -109,6 +114,18 @@ def run_guarded(command: Callable[[], None], *, wants_json: bool) -> ExitCode:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk has against writing ``path`` into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        raise CommandFailed(
+            f"{path} cannot be written: {error.strerror or type(error).__name__} ({where})."
+        ) from error
+
+
+@contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Turn a missing optional package into a sentence that says what to install."""
     try:
@@ -120,6 +137,13 @@ def needs_extra(extra: str) -> Iterator[None]:
             f"This command needs the package {error.name}, which is not installed. "
             f"Install it with: pip install 'cacscore[{extra}]'"
         ) from error
+
+
+def _run_unwrapped(command: Callable[[], None]) -> None:
+    try:
+        command()
+    except StudyFailed as failed:
+        raise failed_study(failed.problem) from failed
 
 
 def _print_refusal(problem: Problem, *, wants_json: bool) -> None:

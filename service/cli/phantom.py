@@ -17,6 +17,7 @@ from calcium_scoring.scoring.report import measure_calcium
 from calcium_scoring.volume.label_map import LabelMap
 from service.application.report_document import INTENDED_USE, ReportDocument, report_document
 from service.cli.console import progress_bars, say, stdout
+from service.cli.outcome import writing
 
 SERIES_FOLDER: Final = "ct"
 SERIES_ZIP: Final = "ct.zip"
@@ -35,11 +36,15 @@ class WrittenPhantom:
 
 def write_phantoms(out: Path, *, count: int, first_seed: int, as_zip: bool) -> None:
     """Write patients ``patient-0001`` and so on; print where they are and their true scores."""
+    with writing(out):  # before the work
+        out.mkdir(parents=True, exist_ok=True)
     with progress_bars() as progress:
         task = progress.add_task("Simulating", total=count)
         for number, seed in enumerate(range(first_seed, first_seed + count), start=1):
             folder = out / f"patient-{number:04d}"
-            written = write_phantom(simulate_patient(seed), folder, as_zip=as_zip)
+            patient = simulate_patient(seed)
+            with writing(folder):
+                written = write_phantom(patient, folder, as_zip=as_zip)
             progress.advance(task)
             stdout.print(
                 f"{written.series}  true Agatston score {written.truth['agatston_score']:.3f}",

@@ -82,7 +82,7 @@ def _lesions(lesions: list[dict[str, Any]]) -> Table:
             lesion["artery"] or UNKNOWN,
             str(first) if first == last else f"{first}-{last}",
             f"{lesion['area_mm2']:.2f}",
-            f"{lesion['volume_mm3']:.2f}",
+            f"{lesion['volume_score_mm3']:.2f}",
             f"{lesion['peak_hu']:.0f}",
             f"{lesion['agatston_score']:.3f}",
         )

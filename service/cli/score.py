@@ -15,9 +15,9 @@ from service.application.jobs import Stage
 from service.application.progress import overall_progress
 from service.application.score_series import ScoredSeries, score_series
 from service.cli.console import print_json, progress_bars, say, stdout
-from service.cli.outcome import UsageMistake
+from service.cli.environment import settings_from_environment
+from service.cli.outcome import UsageMistake, writing
 from service.cli.report_view import print_report
-from service.settings import Settings
 
 NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 DICOM_SUFFIXES: Final = (".dcm",)
@@ -36,7 +36,7 @@ def score_upload(
     # Before the work: a wrong suffix should not cost minutes.
     check_suffix(mask_out, (*DICOM_SUFFIXES, *NIFTI_SUFFIXES), "--mask-out")
     check_suffix(overlay_out, PICTURE_SUFFIXES, "--overlay-out")
-    settings = Settings()
+    settings = settings_from_environment()
     segmenter = OnnxSegmenter(
         model_file or settings.model_path,
         providers=settings.onnx_providers,
@@ -60,9 +60,12 @@ def score_upload(
             progress=show,
         )
         if mask_out is not None:
-            _write_mask(scored, mask_out)
+            with writing(mask_out):
+                _write_mask(scored, mask_out)
         if overlay_out is not None:
-            overlay_out.write_bytes(render_key_slice(scored.series.volume, scored.label_map))
+            picture = render_key_slice(scored.series.volume, scored.label_map)
+            with writing(overlay_out):
+                overlay_out.write_bytes(picture)
     if wants_json:
         print_json(scored.document)
     else:

@@ -32,8 +32,8 @@ from service.application.report_document import INTENDED_USE
 from service.cli.console import say
 from service.cli.embedded.broker import Broker, choose_broker
 from service.cli.embedded.supervisor import ChildSpec, EmbeddedServiceFailed, Supervisor
+from service.cli.environment import settings_from_environment
 from service.cli.outcome import CommandFailed, UsageMistake
-from service.settings import Settings
 
 GATEWAY_APP: Final = "service.api.app:create_app"
 WORKER_APP: Final = "service.worker.tasks"
@@ -58,7 +58,7 @@ A signal interrupts it with KeyboardInterrupt.
 
 def serve_until_stopped(*, host: str, port: int, data_folder: Path | None) -> None:
     """Run the service until SIGINT, SIGTERM or SIGHUP; the folder defaults to the setting."""
-    folder = data_folder or Settings().data_dir
+    folder = data_folder or settings_from_environment().data_dir
     run_embedded_service(host=host, port=port, data_folder=folder.expanduser().absolute())
 
 
@@ -74,6 +74,8 @@ def run_embedded_service(
     CommandFailed
         If a part does not start or cannot be kept alive.
     """
+    # Before the parts are started: each of them would end with the same complaint.
+    settings_from_environment()
     try:
         data_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -107,6 +109,7 @@ class _EmbeddedService:
         self._host = host
         self._port = port
         self._data_folder = data_folder
+        self._unreadiness = ""
         self._environment = {
             "CACSCORE_DATA_DIR": str(data_folder),
             "CACSCORE_BROKER_URL": broker.url,
@@ -162,7 +165,9 @@ class _EmbeddedService:
         command = [sys.executable, "-m", "uvicorn", GATEWAY_APP, "--factory"]
         command += ["--host", self._host, "--port", str(self._port), "--no-access-log"]
         command += ["--no-server-header", "--timeout-graceful-shutdown", GATEWAY_STOP_PATIENCE_S]
-        return self._start("gateway", command, self._gateway_is_ready)
+        return self._start(
+            "gateway", command, self._gateway_is_ready, why_not=lambda: self._unreadiness
+        )
 
     def _start(
         self,
@@ -170,6 +175,7 @@ class _EmbeddedService:
         command: Sequence[str],
         is_ready: Callable[[], bool],
         stop_patience_s: float = 10.0,
+        why_not: Callable[[], str] = lambda: "",
     ) -> bool:
         """Start a part and wait for it; False if an end was asked for meanwhile."""
         log_file = self._data_folder / "logs" / f"{name}.log"
@@ -177,7 +183,11 @@ class _EmbeddedService:
             ChildSpec(name, command, log_file, self._environment, stop_patience_s)
         )
         return self._supervisor.wait_until(
-            is_ready, timeout_s=START_TIMEOUT_S, what=f"The {name}", child_name=name
+            is_ready,
+            timeout_s=START_TIMEOUT_S,
+            what=f"The {name}",
+            child_name=name,
+            why_not=why_not,
         )
 
     def _broker_is_ready(self) -> bool:
@@ -189,9 +199,24 @@ class _EmbeddedService:
 
     def _gateway_is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz").status_code == HTTPStatus.OK
-        except httpx.HTTPError:
+            # A proxy of the environment would look for our gateway on itself.
+            answer = httpx.get(f"{self.url}/readyz", trust_env=False)
+        except httpx.HTTPError as error:
+            self._unreadiness = f"It does not answer ({type(error).__name__})."
             return False
+        self._unreadiness = failing_checks(answer)
+        return answer.status_code == HTTPStatus.OK
+
+
+def failing_checks(readiness: httpx.Response) -> str:
+    """Return what ``/readyz`` says is wrong, one check a line; empty where nothing is."""
+    try:
+        checks = readiness.json()["checks"]
+        return "\n".join(
+            f"{check['name']}: {check['detail']}" for check in checks if not check["is_ok"]
+        )
+    except (ValueError, KeyError, TypeError):
+        return f"/readyz answered {readiness.status_code}."
 
 
 def _empty_folder(folder: Path) -> Path:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from calcium_scoring.dicom.archive import ArchiveLimits
 from calcium_scoring.scoring.protocol import LITERATURE, ScoringProtocol
+from calcium_scoring.upload.archive import ArchiveLimits
 from service.adapters.database.engine import create_tables, open_engine
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.onnx.segmenter import OnnxSegmenter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +11,29 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.running_service import CACSCORE, RunningService
+from tests.fakes import write_threshold_model
 
 PHANTOM_SEED = 39  # a gated scan of 49 slices
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _curl() -> None:
+    """The documented requests are sent as documented; CI must have curl, elsewhere it is a skip."""
+    if shutil.which("curl") is None:
+        message = "No curl on this machine"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def paper_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service whose "network" is a threshold, so that scores can be worked out on paper."""
+    folder = tmp_path_factory.mktemp("paper-service")
+    model = write_threshold_model(folder / "threshold.onnx")
+    running = RunningService(folder / "data", folder / "words.txt", CACSCORE_MODEL_PATH=str(model))
+    yield running
+    running.end()
 
 
 @pytest.fixture(scope="session")

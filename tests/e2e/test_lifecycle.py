@@ -142,18 +142,22 @@ def test_job_of_a_killed_service_is_finished_by_the_next_one(start: Start, tmp_p
     assert list((tmp_path / "data" / "tmp").iterdir()) == []
 
 
-@pytest.mark.real_data
 def test_service_without_any_queue_server_scores_through_message_files(
-    start: Start, tmp_path: Path, real_data: Path
+    start: Start, tmp_path: Path
 ) -> None:
-    service = start(CACSCORE_BROKER_URL=f"filesystem://{tmp_path / 'messages'}")
-    archive = real_data / "dcm_qa_ct" / "GE_tilt18.5_irregular_spacing.zip"
-    study_id = service.upload(archive).document["id"]
+    service = start(
+        CACSCORE_BROKER_URL=f"filesystem://{tmp_path / 'messages'}",
+        CACSCORE_MODEL_PATH=str(write_threshold_model(tmp_path / "threshold.onnx")),
+    )
+    study_id = service.upload(write_study_zip(tmp_path / "study.zip")).document["id"]
 
     study = service.wait_until_final(study_id)
 
-    assert study["status"] == "failed"
-    assert study["problem"]["code"] in ("gantry_tilt", "irregular_geometry")
+    assert (study["status"], study["attempt"]) == ("succeeded", 1)
+    # 2 slices of 25 mm2 x weight 2, 3 mm apart
+    report = service.curl(f"/studies/{study_id}/score").document
+    assert report["agatston_score"] == pytest.approx(100.0)
+    assert not any("valkey-server" in " ".join(one.cmdline()) for one in service.processes())
     assert service.end() == 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -16,9 +18,13 @@ from PIL import Image
 from calcium_scoring.dicom.read_series import read_ct_series
 from calcium_scoring.rendering import render_overlay_png
 from calcium_scoring.volume.label_map import LabelMap
+from service.adapters.database.study_store import SqlStudyStore
 from service.api.schemas import CalciumReportResponse
+from service.application.delete_study import delete_study
+from service.application.jobs import ScoreResult
+from service.settings import Settings
 from tests.fakes import THRESHOLD_HU, write_study_zip
-from tests.integration.conftest import Service
+from tests.integration.conftest import Service, running_gateway
 
 
 def upload(service: Service, archive: Path) -> str:
@@ -196,8 +202,10 @@ def test_studies_are_listed_page_by_page_newest_first(service: Service, tmp_path
     assert cursor is None
 
 
-def test_foreign_cursor_is_refused(service: Service) -> None:
-    response = service.client.get("/studies", params={"cursor": "bm9wZQ"})
+@pytest.mark.parametrize("text", ["nope", f"0001-01-01T00:00:00+14:00 {'a' * 26}"])
+def test_foreign_cursor_is_refused(service: Service, text: str) -> None:
+    cursor = base64.urlsafe_b64encode(text.encode()).decode()
+    response = service.client.get("/studies", params={"cursor": cursor})
     assert response.status_code == 422
     assert response.json()["code"] == "invalid_cursor"
 
@@ -239,7 +247,88 @@ def test_health_readiness_and_version_answer(service: Service) -> None:
         "broker": False,
         "artefact_folder": True,
         "model_file": True,
+        "worker": True,
     }
+
+
+def test_readiness_fails_once_a_study_waits_and_no_worker_scores(
+    settings: Settings, study_zip: Path
+) -> None:
+    settings = settings.model_copy(update={"unattended_s": 0.5})
+    with running_gateway(settings) as client:
+        client.post("/studies", files={"file": study_zip.read_bytes()})
+
+        def worker_check() -> dict[str, object]:
+            checks = client.get("/readyz").json()["checks"]
+            (check,) = [check for check in checks if check["name"] == "worker"]
+            return dict(check)
+
+        assert worker_check()["is_ok"] is True
+        time.sleep(0.6)
+        check = worker_check()
+
+    assert check["is_ok"] is False
+    assert "waited for more than 0.5 s" in str(check["detail"])
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/version"])
+def test_head_is_answered_as_get_without_a_body(service: Service, path: str) -> None:
+    response = service.client.head(path)
+    assert response.status_code == service.client.get(path).status_code
+    assert response.content == b""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/studies", "GET, POST"),
+        ("PATCH", "/studies/aaaaaaaaaaaaaaaaaaaaaaaaaa", "DELETE, GET"),
+        ("POST", "/healthz", "GET, HEAD"),
+    ],
+)
+def test_refused_method_is_told_every_method_of_the_path(
+    service: Service, method: str, path: str, allowed: str
+) -> None:
+    assert service.client.request(method, path).headers["Allow"] == allowed
+
+
+def test_docs_need_no_internet(service: Service) -> None:
+    response = service.client.get("/docs")
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert "POST /studies" in response.text
+
+
+@pytest.mark.parametrize("path", ["score", "mask", "slices/0.png"])
+def test_study_deleted_while_its_result_is_fetched_is_not_found(
+    service: Service, study_zip: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_id = upload(service, study_zip)
+    service.work()
+    find_result = SqlStudyStore.result
+
+    def result_then_deleted(store: SqlStudyStore, wanted: str) -> ScoreResult:
+        result = find_result(store, wanted)
+        delete_study(wanted, store=service.parts.store, artefacts=service.parts.artefacts)
+        return result
+
+    monkeypatch.setattr(SqlStudyStore, "result", result_then_deleted)
+
+    response = service.client.get(f"/studies/{study_id}/{path}")
+
+    assert response.status_code == 404
+    assert response.json()["code"] == "study_not_found"
+
+
+def test_file_that_is_gone_though_its_study_is_there_is_unavailable(
+    service: Service, study_zip: Path
+) -> None:
+    study_id = upload(service, study_zip)
+    service.work()
+    service.parts.artefacts.remove(service.parts.store.result(study_id).result_key)
+    response = service.client.get(f"/studies/{study_id}/score")
+    assert response.status_code == 503
+    assert response.json()["code"] == "artefact_unavailable"
 
 
 def test_answers_are_not_kept_by_caches(service: Service) -> None:

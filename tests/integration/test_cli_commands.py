@@ -238,6 +238,70 @@ def test_mistake_in_the_command_line_exits_with_2(
     assert captured.err
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ONNX_THREADS", "-1"), ("LEASE_S", "1"), ("LOG_LEVEL", "LOUD")],
+)
+@pytest.mark.parametrize("arguments", [["score", "."], ["serve", "--data-dir", "nowhere"]])
+def test_impossible_setting_is_a_mistake_of_usage_that_names_the_variable(
+    arguments: list[str],
+    name: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(f"CACSCORE_{name}", value)
+
+    assert run(arguments) == 2
+
+    words = capsys.readouterr().err
+    assert f"CACSCORE_{name}" in words
+    assert "Traceback" not in words
+
+
+def test_phantom_into_a_file_is_a_mistake_of_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "letter").write_text("Dear colleague")
+
+    assert run(["phantom", "--out", str(tmp_path / "letter")]) == 2
+
+    words = capsys.readouterr().err
+    assert "--out" in words
+    assert "Traceback" not in words
+
+
+def test_phantom_below_a_file_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "letter").write_text("Dear colleague")
+
+    assert run(["phantom", "--out", str(tmp_path / "letter" / "phantoms")]) == 1
+
+    words = " ".join(capsys.readouterr().err.split())
+    assert "phantoms cannot be written: Not a directory" in words
+    assert "Traceback" not in words
+
+
+@pytest.mark.parametrize("option", ["--mask-out=mask.nii.gz", "--overlay-out=overlay.png"])
+def test_output_that_the_disk_refuses_is_a_failure_without_a_stack_trace(
+    option: str,
+    archive: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name, file = option.split("=")
+    (tmp_path / file).symlink_to(tmp_path / "no-such-folder" / file)
+
+    status = run(["score", str(archive), "--model", str(model), name, str(tmp_path / file)])
+
+    words = " ".join(capsys.readouterr().err.split())
+    assert status == 1
+    assert f"{file} cannot be written" in words
+    assert "Traceback" not in words
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command_names_the_exit_codes(
     command: str, capsys: pytest.CaptureFixture[str]

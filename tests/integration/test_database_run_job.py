@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from calcium_scoring.dicom.archive import ArchiveLimits
 from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.scoring.protocol import LITERATURE
+from calcium_scoring.upload.archive import ArchiveLimits
 from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.label_map import LabelMap
 from service.adapters.database.engine import create_tables, open_engine
@@ -25,6 +25,7 @@ from service.application.delete_study import delete_study
 from service.application.errors import RecordUnavailable
 from service.application.jobs import Claim, JobStatus, LeaseTerms, ScoreResult
 from service.application.ports import Segmenter
+from service.application.problem import Problem
 from service.application.reap import reap_files, reap_jobs
 from service.application.run_job import run_job
 from service.application.submit_study import ReceivedUpload, study_id_of, submit_study
@@ -154,13 +155,32 @@ def test_message_that_comes_twice_scores_once(world: World, study_zip: Path) -> 
     assert world.store.find(world.study_id) == before
 
 
-def test_refused_series_fails_at_once_and_keeps_no_artefact(world: World, tmp_path: Path) -> None:
+def test_refused_upload_leaves_its_record_and_no_file(world: World, tmp_path: Path) -> None:
     world.run(world.submit(write_study_zip(tmp_path / "short.zip", slice_count=4)))
     study = world.store.find(world.study_id)
     assert (study.status, study.attempt) == (JobStatus.FAILED, 1)
     assert study.problem is not None
     assert study.problem.code == "too_few_slices"
+    assert world.files() == []
+    assert list((world.root / "artefacts" / "studies").iterdir()) == []
+    # The same bytes again are refused by the record, which is all that is left.
+    assert world.submit(tmp_path / "short.zip") == study.job_id
+    assert world.files() == []
+
+
+def test_refused_upload_that_a_crash_left_behind_is_removed_by_the_reaper(
+    world: World, tmp_path: Path
+) -> None:
+    claim = world.store.claim(world.submit(write_study_zip(tmp_path / "a.zip", slice_count=4)))
+    assert claim is not None
+    world.store.refuse(claim, Problem("too_few_slices", "Too few slices", "4 slices."))
     assert world.files() == ["upload.zip"]
+
+    for path in (world.root / "artefacts" / "studies").iterdir():
+        _age(path, hours=2)
+    reap_files(store=world.store, artefacts=world.artefacts)
+
+    assert world.files() == []
 
 
 def test_unforeseen_error_is_tried_again_and_named_without_its_text(

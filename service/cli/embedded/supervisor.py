@@ -144,9 +144,17 @@ class Supervisor:
         self._children.append(Child(spec))
 
     def wait_until(
-        self, is_ready: Callable[[], bool], *, timeout_s: float, what: str, child_name: str
+        self,
+        is_ready: Callable[[], bool],
+        *,
+        timeout_s: float,
+        what: str,
+        child_name: str,
+        why_not: Callable[[], str] = lambda: "",
     ) -> bool:
         """Wait for a condition while the children live; return False if a stop was requested.
+
+        ``why_not`` says what is still missing when the time is over, empty where it cannot.
 
         Raises
         ------
@@ -160,8 +168,10 @@ class Supervisor:
                     raise EmbeddedServiceFailed(_obituary(child, "ended during start-up"))
             if time.monotonic() > deadline:
                 tails = [child for child in self._children if child.spec.name == child_name]
+                reason = why_not()
                 raise EmbeddedServiceFailed(
                     f"{what} was not ready after {timeout_s:.0f} s."
+                    + (f"\n{reason}" if reason else "")
                     + "".join(f"\n{_where_to_look(child)}" for child in tails)
                 )
             if self.is_stopping:

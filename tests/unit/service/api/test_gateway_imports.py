@@ -1,4 +1,4 @@
-"""The gateway image is small: it loads neither the runtime nor what writes masks."""
+"""The gateway image is small: it loads neither the runtime nor what reads DICOM or writes masks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import subprocess
 import sys
 
-UNWANTED = ["onnxruntime", "torch", "highdicom", "nibabel"]
+UNWANTED = ["onnxruntime", "torch", "pydicom", "gdcm", "highdicom", "nibabel"]
 
 
-def test_gateway_starts_without_inference_and_mask_libraries() -> None:
+def test_gateway_starts_without_inference_and_dicom_libraries() -> None:
     code = (
         "import json, sys\n"
         "from service.api.app import create_app\n"

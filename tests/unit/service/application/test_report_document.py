@@ -86,6 +86,22 @@ def test_lesion_names_its_slices_and_their_instances() -> None:
     assert lesion["centroid_lps_mm"] == pytest.approx([7.25, 7.25, 4.5])
 
 
+def test_scores_of_a_lesion_have_the_names_of_the_glossary_and_its_parts_sum_to_it() -> None:
+    volume, label_map = plaque_phantom(spacing_between_slices_mm=1.5)
+    volume = replace(volume, mass_calibration_factor=0.8)
+    report = measure_calcium(volume, label_map, protocol=LITERATURE, has_artery_labels=False)
+    document = report_document(report, volume, model=None)
+
+    (lesion,) = document["lesions"]
+
+    # one lesion: its scores are those of the report
+    for name in ("agatston_score", "volume_score_mm3", "mass_score_mg"):
+        assert lesion[name] == pytest.approx(document[name])
+    # 25 mm2 x weight 2 x 1.5 mm / 3 mm in each slice
+    assert [part["agatston_score"] for part in lesion["slices"]] == pytest.approx([25.0, 25.0])
+    assert lesion["agatston_score"] == pytest.approx(50.0)
+
+
 def test_mass_needs_a_calibration() -> None:
     # 0.8 mg/(cm3 HU) x 250 HU x 0.150 cm3
     assert document_of(mass_calibration_factor=0.8)["mass_score_mg"] == pytest.approx(30.0)

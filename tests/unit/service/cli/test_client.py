@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from service.application.problem import Problem
-from service.cli.client import ServiceClient
-from service.cli.outcome import CommandFailed, Refused
+from service.cli.client import ServiceClient, is_this_machine
+from service.cli.outcome import CommandFailed, Refused, UsageMistake
 
 STUDY = {"id": "abc", "status": "queued", "stage": "waiting", "progress": 0.0}
 REPORT = {"agatston_score": 12.5}
@@ -111,6 +111,37 @@ def test_problem_about_the_upload_is_a_refusal_with_its_code(status: int, archiv
 def test_anything_else_is_a_failure_and_no_refusal(answer: httpx.Response) -> None:
     with client_of(lambda _request: answer) as client, pytest.raises(CommandFailed):
         client.study("abc")
+
+
+@pytest.mark.parametrize("code", ["too_many_attempts", "scoring_timed_out"])
+def test_study_that_the_service_gave_up_is_a_failure_and_no_refusal(code: str) -> None:
+    with (
+        client_of(lambda _request: problem_answer(422, code)) as client,
+        pytest.raises(CommandFailed, match=rf"What was found.*{code}"),
+    ):
+        client.wait_for_score("abc", timeout_s=5)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("0.0.0.0", True),  # noqa: S104 - not listened on
+        ("192.168.0.7", False),
+        ("cacscore.example.org", False),
+        ("localhost.example.org", False),
+    ],
+)
+def test_only_hosts_of_this_machine_are_reached_past_a_proxy(host: str, is_ours: bool) -> None:
+    assert is_this_machine(host) is is_ours
+
+
+def test_text_that_is_no_url_is_a_mistake_of_usage() -> None:
+    with pytest.raises(UsageMistake, match="not a URL"):
+        ServiceClient("http://host:port")
 
 
 def test_service_that_is_away_is_named(archive: Path) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from calcium_scoring.errors import CacscoreError, IrregularGeometry, MaskRejected, NotAZip
-from service.application.errors import ModelUnavailable, StudyFailed
+from service.application.errors import (
+    GIVEN_UP_CODES,
+    JobGivenUp,
+    ModelUnavailable,
+    ScoringTimedOut,
+    StudyFailed,
+    TooManyAttempts,
+)
 from service.application.problem import Problem
 from service.cli.outcome import (
     CommandFailed,
@@ -16,6 +24,7 @@ from service.cli.outcome import (
     UsageMistake,
     needs_extra,
     run_guarded,
+    writing,
 )
 
 A_PROBLEM = Problem(
@@ -81,6 +90,38 @@ def test_nothing_but_a_refusal_exits_with_3_or_prints_to_stdout(
     assert ending_with(error, wants_json=True) == status
 
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("given_up", [TooManyAttempts(3, "MemoryError"), ScoringTimedOut(840.0)])
+def test_study_that_the_service_gave_up_exits_with_1_and_says_the_way_out(
+    given_up: JobGivenUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error in (given_up, StudyFailed(Problem.of(given_up))):
+        assert ending_with(error, wants_json=True) == 1
+
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "Delete the study and send it again." in captured.err
+        assert "Refused" not in captured.err
+
+
+def test_every_way_of_giving_up_has_its_code_among_the_failures() -> None:
+    kinds: list[type[JobGivenUp]] = [JobGivenUp, *JobGivenUp.__subclasses__()]
+    assert {kind.code for kind in kinds} == GIVEN_UP_CODES
+
+
+def test_file_that_cannot_be_written_is_named_without_a_stack_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        with writing(tmp_path / "no" / "mask.dcm"):
+            (tmp_path / "no" / "mask.dcm").write_bytes(b"")
+
+    assert run_guarded(command, wants_json=False) == 1
+
+    words = " ".join(capsys.readouterr().err.split())
+    assert "mask.dcm cannot be written: No such file or directory" in words
+    assert "Traceback" not in words
 
 
 def test_crash_calls_itself_a_crash(capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,6 +114,19 @@ def test_part_that_never_gets_ready_is_reported(tmp_path: Path) -> None:
             )
 
 
+def test_part_that_never_gets_ready_says_what_is_missing(tmp_path: Path) -> None:
+    with Supervisor(print) as supervisor:
+        supervisor.start(spec_of(tmp_path, SLEEPS))
+        with pytest.raises(EmbeddedServiceFailed, match="broker: The broker does not answer"):
+            supervisor.wait_until(
+                lambda: False,
+                timeout_s=0.3,
+                what="The gateway",
+                child_name="worker",
+                why_not=lambda: "broker: The broker does not answer.",
+            )
+
+
 def test_child_that_ignores_sigterm_is_killed_after_its_patience(tmp_path: Path) -> None:
     deaf = ChildSpec(
         "worker",
