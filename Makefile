@@ -38,7 +38,9 @@ demo: setup ## score a simulated patient through the whole service; prints score
 	$(BIN)/cacscore demo --out demo-output
 
 test: setup-dev ## run every test that needs no special machine
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup -m "not gpu"
+	$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not gpu and not e2e"
+	@# One service scores for all end-to-end tests: they run in one process, with the cores to themselves.
+	$(BIN)/pytest -m "e2e and not gpu"
 
 check: lint types imports openapi-check ## everything that reads the code without running the tests
 

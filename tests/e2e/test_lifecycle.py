@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("e2e"),
 ]
 
 Start = Callable[..., RunningService]

@@ -26,7 +26,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.real_data,
     pytest.mark.timeout(1800),
-    pytest.mark.xdist_group("e2e"),
 ]
 
 

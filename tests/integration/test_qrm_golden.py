@@ -27,7 +27,7 @@ from calcium_scoring.volume.label_map import LabelMap, MaskArray
 INSERTS = ("Large_HD", "Medium_HD", "Large_MD", "Medium_MD", "Large_LD", "Medium_LD")
 INSERT_RADIUS_PIXELS = 12.0
 
-pytestmark = [pytest.mark.real_data, pytest.mark.xdist_group("qrm")]
+pytestmark = pytest.mark.real_data
 
 
 @pytest.fixture(scope="session")
