@@ -9,23 +9,13 @@ import torch
 from torch import nn
 
 from model_training.network import (
-    LIGHT_NETWORK,
     DenseRAUnet,
     NetworkConfig,
     PointwiseConv2d,
     ResidualAtrousUnit,
     ScSe,
 )
-
-SMALL = replace(
-    LIGHT_NETWORK,
-    block_layers=(1, 1, 1, 1),
-    growth_rate=8,
-    stem_channels=16,
-    skip_channels=(8, 8, 8),
-    decoder_channels=(8, 8, 8),
-    head_channels=8,
-)
+from tests.small_network import SMALL_NETWORK
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -44,7 +34,7 @@ def test_encoder_is_densenet_121_with_nine_input_slices() -> None:
 
 @pytest.mark.parametrize("rows_columns", [(16, 16), (48, 80)])
 def test_logits_lie_on_the_grid_of_the_input(rows_columns: tuple[int, int]) -> None:
-    network = DenseRAUnet(replace(SMALL, label_count=4)).eval()
+    network = DenseRAUnet(replace(SMALL_NETWORK, label_count=4)).eval()
 
     logits = network(torch.zeros(2, 9, *rows_columns))
 
@@ -53,14 +43,18 @@ def test_logits_lie_on_the_grid_of_the_input(rows_columns: tuple[int, int]) -> N
 
 @pytest.mark.parametrize(
     "without",
-    [replace(SMALL, rau=False), replace(SMALL, edb=False), replace(SMALL, scse=False)],
+    [
+        replace(SMALL_NETWORK, rau=False),
+        replace(SMALL_NETWORK, edb=False),
+        replace(SMALL_NETWORK, scse=False),
+    ],
     ids=["rau", "edb", "scse"],
 )
 def test_each_trick_of_the_paper_is_a_switch(without: NetworkConfig) -> None:
     network = DenseRAUnet(without).eval()
 
     assert network(torch.zeros(1, 9, 32, 32)).shape == (1, 1, 32, 32)
-    assert parameter_count(network) < parameter_count(DenseRAUnet(SMALL))
+    assert parameter_count(network) < parameter_count(DenseRAUnet(SMALL_NETWORK))
 
 
 def test_atrous_unit_sees_eight_pixels_far_and_not_nine() -> None:
@@ -106,7 +100,7 @@ def test_pointwise_convolution_is_the_same_in_training_and_serving() -> None:
 
 def test_untrained_network_expects_calcium_to_be_rare() -> None:
     torch.manual_seed(0)
-    network = DenseRAUnet(replace(SMALL, initial_probability=0.02))
+    network = DenseRAUnet(replace(SMALL_NETWORK, initial_probability=0.02))
 
     probabilities = torch.sigmoid(network(torch.rand(2, 9, 32, 32)))
 
@@ -116,7 +110,7 @@ def test_untrained_network_expects_calcium_to_be_rare() -> None:
 def test_same_seed_gives_the_same_network() -> None:
     def weights() -> list[float]:
         torch.manual_seed(3)
-        return [float(value.detach().sum()) for value in DenseRAUnet(SMALL).parameters()]
+        return [float(value.detach().sum()) for value in DenseRAUnet(SMALL_NETWORK).parameters()]
 
     assert weights() == weights()
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from model_training.dataset import SamplingConfig
-from model_training.network import LIGHT_NETWORK
 from model_training.settings import OptimizerConfig, TrainingConfig
 from model_training.train import (
     CHECKPOINT,
@@ -18,6 +17,7 @@ from model_training.train import (
     load_checkpoint,
     train,
 )
+from tests.small_network import SMALL_NETWORK
 from tests.unit.model_training.conftest import make_case
 
 TINY = TrainingConfig(
@@ -27,15 +27,7 @@ TINY = TrainingConfig(
     batch_size=2,
     validation_crops=4,
     checkpoint_steps=2,
-    network=replace(
-        LIGHT_NETWORK,
-        block_layers=(1, 1, 1, 1),
-        growth_rate=8,
-        stem_channels=16,
-        skip_channels=(8, 8, 8),
-        decoder_channels=(8, 8, 8),
-        head_channels=8,
-    ),
+    network=SMALL_NETWORK,
     sampling=SamplingConfig(crop_size=32, calcium_part=0.6),
     optimizer=OptimizerConfig(
         kind="adamw", learning_rate=0.003, schedule="cosine", average_decay=0.9
