@@ -41,6 +41,15 @@ class PatientSettings:
     heart_elevation_deg: float = 0.0
     heart_shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     epicardial_fat_mm: float = 3.5
+    paracardial_fat_mm: float = 3.0
+    """Fat outside the pericardial sac."""
+    belly_mm: float = 8.0
+    """How much fat within the abdomen pushes its wall out."""
+    dome_mm: float = -14.0
+    """Height of the right dome of the diaphragm: high after breathing out."""
+    apex_mm: float = 136.0
+    """Height of the tops of the lungs."""
+    is_prone: bool = False
     aorta_scale: float = 1.0
     blood_hu: float = 42.0
     muscle_hu: float = 54.0
@@ -63,13 +72,15 @@ class PatientSettings:
 
 @dataclass(frozen=True)
 class ScanSettings:
-    """An axial scan at 120 kVp.
+    """An axial scan.
 
     ``psf_sigma_mm`` is the standard deviation of the Gaussian in-plane point spread;
     ``edge_enhancement`` above 0 sharpens it as a lung kernel does. ``motion_mm`` is how far the
     heart moves in the plane while a slice is acquired; ``streak_share`` is the strength of the
-    horizontal streaks of a low dose, relative to other noise. ``z_centre_mm`` is the middle of the
-    scan above the aortic valve.
+    horizontal streaks of a low dose: more of it makes the noise less even. ``iterative_share`` (0
+    to 1) takes fine noise away as iterative reconstruction does; ``hardening_strength`` multiplies
+    the usual beam hardening; ``padding_hu`` fills what lies outside the field of view.
+    ``z_centre_mm`` is the middle of the scan above the aortic valve.
     """
 
     kind: ScanKind = "chest"
@@ -84,6 +95,9 @@ class ScanSettings:
     psf_sigma_mm: float = 0.55
     edge_enhancement: float = 0.0
     streak_share: float = 0.0
+    iterative_share: float = 0.0
+    hardening_strength: float = 1.0
+    padding_hu: float = -1024.0
     motion_mm: float = 0.0
     centre_shift_mm: tuple[float, float] = (0.0, 0.0)
 
@@ -125,34 +139,49 @@ def sample_patient(seed: int, **overrides: Any) -> PatientSettings:  # noqa: ANN
     """Draw a patient; ``overrides`` are fields of :class:`PatientSettings`."""
     rng = np.random.default_rng([seed, 1])
     sex: Sex = "male" if rng.random() < 0.55 else "female"
-    scale = rng.normal(1.0 if sex == "male" else 0.92, 0.045)
+    scale = rng.normal(1.0 if sex == "male" else 0.92, 0.05)
+    # One draw of how fat a patient is moves all fat; each depot then has its own share.
+    adiposity = float(np.clip(rng.gamma(2.2, 0.5), 0.12, 4.0))
+    dome_mm = float(np.clip(rng.normal(-12.0, 14.0), -45.0, 30.0))
+    roll_deg = float(rng.normal(0.0, 3.0) if rng.random() < 0.85 else rng.normal(0.0, 7.0))
     drawn = PatientSettings(
         sex=sex,
-        body_scale=float(np.clip(scale, 0.84, 1.12)),
-        chest_depth_scale=float(rng.uniform(0.92, 1.12)),
-        subcutaneous_fat_mm=float(np.clip(rng.gamma(3.0, 5.5), 4.0, 45.0)),
-        muscle_mm=float(rng.uniform(9.0, 18.0)),
-        roll_deg=float(rng.normal(0.0, 2.5)),
-        arms_down=bool(rng.random() < 0.12),
-        heart_scale=float(np.clip(rng.normal(1.0, 0.07), 0.85, 1.2)),
-        heart_azimuth_deg=float(rng.normal(0.0, 8.0)),
-        heart_elevation_deg=float(rng.normal(0.0, 8.0)),
+        body_scale=float(np.clip(scale, 0.82, 1.14)),
+        chest_depth_scale=float(rng.uniform(0.86, 1.16)),
+        subcutaneous_fat_mm=float(np.clip(14.0 * adiposity * rng.lognormal(0.0, 0.3), 2.5, 60.0)),
+        muscle_mm=float(rng.uniform(7.0, 20.0)),
+        roll_deg=float(np.clip(roll_deg, -22.0, 22.0)),
+        arms_down=bool(rng.random() < 0.15),
+        heart_scale=float(np.clip(rng.lognormal(0.05, 0.11), 0.85, 1.45)),
+        heart_azimuth_deg=float(rng.normal(0.0, 11.0)),
+        heart_elevation_deg=float(rng.normal(0.15 * (dome_mm + 12.0), 9.0)),
         heart_shift_mm=(
-            float(rng.normal(0.0, 4.0)),
-            float(rng.normal(0.0, 2.5)),
-            float(rng.normal(0.0, 4.0)),
+            float(rng.normal(0.0, 6.0)),
+            float(rng.normal(0.0, 3.5)),
+            float(rng.normal(0.2 * (dome_mm + 12.0), 6.0)),
         ),
-        epicardial_fat_mm=float(np.clip(rng.gamma(4.0, 0.9), 1.0, 9.0)),
-        aorta_scale=float(np.clip(rng.normal(1.0, 0.1), 0.8, 1.3)),
-        blood_hu=float(rng.normal(44.0, 4.0)),
-        muscle_hu=float(rng.normal(52.0, 3.0)),
-        lung_hu=float(rng.uniform(-895.0, -790.0)),
-        bone_scale=float(rng.uniform(0.65, 1.2)),
+        epicardial_fat_mm=float(np.clip(3.2 * adiposity**0.6 * rng.lognormal(0.0, 0.5), 0.3, 12.0)),
+        paracardial_fat_mm=float(np.clip(3.0 * adiposity * rng.lognormal(0.0, 0.6), 0.3, 25.0)),
+        belly_mm=float(np.clip(12.0 * adiposity * rng.lognormal(0.0, 0.5), 0.0, 70.0)),
+        dome_mm=dome_mm,
+        apex_mm=float(rng.normal(135.0, 7.0)),
+        is_prone=bool(rng.random() < 0.03),
+        aorta_scale=float(np.clip(rng.lognormal(0.0, 0.12), 0.75, 1.5)),
+        blood_hu=float(np.clip(rng.normal(43.0, 5.5), 26.0, 60.0)),
+        muscle_hu=float(np.clip(rng.normal(52.0, 5.0), 36.0, 66.0)),
+        lung_hu=float(rng.uniform(-905.0, -740.0)),
+        bone_scale=float(rng.uniform(0.65, 1.25)),
         burden_category=str(rng.choice(RISK_CATEGORIES, p=[0.2, 0.15, 0.25, 0.2, 0.2])),
         confuser_rate=float(rng.choice([0.0, 0.5, 1.0, 2.0], p=[0.15, 0.3, 0.35, 0.2])),
-        has_metal=bool(rng.random() < 0.06),
+        has_metal=bool(rng.random() < 0.22),
     )
     return replace(drawn, **overrides)
+
+
+LARGEST_SLICE_COUNT: Final = 150
+"""Keeps a simulated scan within what a training case should hold. Our choice."""
+_HEART_MIDDLE_MM: Final = -10.0
+"""Middle of the heart above the aortic valve."""
 
 
 def sample_scan(seed: int, **overrides: Any) -> ScanSettings:  # noqa: ANN401 - any field
@@ -166,40 +195,79 @@ def sample_scan(seed: int, **overrides: Any) -> ScanSettings:  # noqa: ANN401 - 
     matrix_size = int(overrides.get("matrix_size", 512))
     noise_sd_hu = float(np.clip(rng.lognormal(np.log(17.0), 0.38), 8.0, 40.0))
     if kind == "gated":
-        spacing = float(rng.choice([2.5, 3.0]))
+        spacing, thickness = _GATED_SLICES[int(rng.choice(len(_GATED_SLICES), p=_GATED_ODDS))]
+        extent = min(float(rng.uniform(115.0, 160.0)), LARGEST_SLICE_COUNT * spacing)
         drawn = ScanSettings(
             kind="gated",
             matrix_size=matrix_size,
-            pixel_spacing_mm=float(rng.uniform(200.0, 250.0)) / matrix_size,
+            pixel_spacing_mm=float(rng.uniform(180.0, 260.0)) / matrix_size,
             spacing_between_slices_mm=spacing,
-            slice_thickness_mm=spacing,
-            z_extent_mm=float(rng.uniform(125.0, 150.0)),
-            z_centre_mm=float(rng.uniform(-8.0, 4.0)),
+            slice_thickness_mm=thickness,
+            z_extent_mm=extent,
+            z_centre_mm=float(rng.uniform(-14.0, 6.0)),
             noise_sd_hu=noise_sd_hu,
-            psf_sigma_mm=float(rng.uniform(0.42, 0.65)),
+            psf_sigma_mm=float(rng.uniform(0.4, 0.68)),
             motion_mm=float(max(0.0, rng.normal(0.0, 0.8))),
-            centre_shift_mm=(float(rng.normal(0.0, 6.0)), float(rng.normal(0.0, 6.0))),
+            centre_shift_mm=(float(rng.normal(0.0, 8.0)), float(rng.normal(0.0, 8.0))),
         )
-        return replace(drawn, **overrides)
-    spacing = float(rng.choice([0.7, 1.0, 1.25, 2.0, 2.5, 3.0, 5.0], p=_CHEST_SPACING_ODDS))
-    thickness = spacing if rng.random() < 0.7 else min(5.0, spacing * float(rng.choice([1.5, 2.0])))
+        return replace(drawn, **{**_sample_physics(seed), **overrides})
+    spacing = float(rng.choice(_CHEST_SPACINGS_MM, p=_CHEST_SPACING_ODDS))
+    thickness = spacing
+    if rng.random() < 0.3:
+        thickness = float(
+            np.clip(spacing * rng.choice([1.25, 1.5, 2.0]), spacing, max(5.0, spacing))
+        )
+    extent, centre = _chest_range(spacing, rng)
     is_sharp = rng.random() < 0.25
     drawn = ScanSettings(
         kind="chest",
         matrix_size=matrix_size,
-        pixel_spacing_mm=float(rng.uniform(0.62, 0.9)) * 512.0 / matrix_size,
+        pixel_spacing_mm=float(rng.uniform(0.58, 0.95)) * 512.0 / matrix_size,
         spacing_between_slices_mm=spacing,
-        slice_thickness_mm=max(thickness, 1.0),
-        z_extent_mm=float(rng.uniform(140.0, 180.0)),
-        z_centre_mm=float(rng.uniform(-10.0, 8.0)),
+        slice_thickness_mm=thickness,
+        z_extent_mm=extent,
+        z_centre_mm=centre,
         noise_sd_hu=noise_sd_hu * (1.25 if is_sharp else 1.0),
         psf_sigma_mm=float(rng.uniform(0.4, 0.5) if is_sharp else rng.uniform(0.5, 0.8)),
         edge_enhancement=float(rng.uniform(0.15, 0.5)) if is_sharp else 0.0,
         motion_mm=float(min(8.0, rng.gamma(2.0, 1.3))),
         streak_share=float(max(0.0, rng.uniform(-0.6, 1.0))),
-        centre_shift_mm=(float(rng.normal(0.0, 8.0)), float(rng.normal(0.0, 10.0))),
+        centre_shift_mm=(float(rng.normal(0.0, 12.0)), float(rng.normal(0.0, 12.0))),
     )
-    return replace(drawn, **overrides)
+    return replace(drawn, **{**_sample_physics(seed), **overrides})
 
 
-_CHEST_SPACING_ODDS: Final = (0.05, 0.12, 0.18, 0.1, 0.25, 0.15, 0.15)
+_GATED_SLICES: Final = ((3.0, 3.0), (2.5, 2.5), (1.5, 3.0), (1.0, 1.0), (2.0, 2.0), (1.25, 2.5))
+"""Spacing and thickness in mm."""
+_GATED_ODDS: Final = (0.45, 0.3, 0.1, 0.05, 0.05, 0.05)
+_CHEST_SPACINGS_MM: Final = (0.6, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+_CHEST_SPACING_ODDS: Final = (0.04, 0.05, 0.11, 0.12, 0.06, 0.12, 0.14, 0.11, 0.05, 0.2)
+
+
+def _chest_range(spacing: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Return extent and middle of a chest scan: the whole chest, or what holds the heart."""
+    longest = LARGEST_SLICE_COUNT * spacing
+    if rng.random() < 0.6 and longest > 240.0:
+        extent = min(float(rng.uniform(260.0, 340.0)), longest)
+        return extent, float(rng.uniform(-15.0, 30.0))
+    extent = min(float(rng.uniform(120.0, 200.0)), longest)
+    # Up to a quarter of the heart, about 110 mm, may lie outside.
+    slack = max(12.0, 0.5 * (extent - 60.0))
+    slack = min(slack, 45.0)
+    return extent, _HEART_MIDDLE_MM + float(rng.uniform(-slack, slack))
+
+
+_VOLTAGES_KV: Final = (80.0, 100.0, 120.0, 130.0, 140.0)
+_VOLTAGE_ODDS: Final = (0.03, 0.1, 0.75, 0.05, 0.07)
+_PADDINGS_HU: Final = (-1024.0, -2000.0, -2048.0, -3024.0)
+
+
+def _sample_physics(seed: int) -> dict[str, Any]:
+    """Draw what the tube and the reconstruction do: mostly 120 kVp, seldom iterative."""
+    rng = np.random.default_rng([seed, 4])
+    return {
+        "kvp": float(rng.choice(_VOLTAGES_KV, p=_VOLTAGE_ODDS)),
+        "iterative_share": float(rng.uniform(0.2, 1.0)) if rng.random() < 0.3 else 0.0,
+        "hardening_strength": float(rng.lognormal(0.0, 0.4)),
+        "padding_hu": float(rng.choice(_PADDINGS_HU, p=[0.7, 0.1, 0.1, 0.1])),
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -123,6 +123,92 @@ class Segments:
         ).tolist()
         return found
 
+    def pixels_near(
+        self, x: Distance, y: Distance, z: float, reach: float
+    ) -> tuple[NDArray[np.intp], Distance] | None:
+        """Return flat indices of grid points near the plane's capsules, with their distances.
+
+        ``x`` and ``y`` are evenly spaced. Points near several capsules come several times.
+        """
+        near = np.asarray(self.near(z, reach), dtype=np.intp)
+        if not near.size:
+            return None
+        starts, steps = self.starts[near], self.steps[near]
+        first, last = self.first_radii[near], self.last_radii[near]
+        margin = (np.maximum(first, last) + reach)[:, np.newaxis]
+        # Only that stretch of a capsule counts which comes near enough to the plane.
+        rise = np.where(np.abs(steps[:, 2]) < 1e-6, 1e-6, steps[:, 2])
+        room = margin[:, 0] / self.flattenings[near]
+        ends = (z - starts[:, 2] + np.stack([-room, room])) / rise
+        share = np.clip(np.sort(ends, axis=0), 0.0, 1.0)[:, :, np.newaxis]
+        from_here, to_here = (starts + share * steps)[:, :, :2]
+        low = np.minimum(from_here, to_here) - margin
+        high = np.maximum(from_here, to_here) + margin
+        origin = np.array([x[0], y[0]], dtype=np.float64)
+        pitch = np.array(
+            [float(v[1] - v[0]) if len(v) > 1 else 1.0 for v in (x, y)], dtype=np.float64
+        )
+        sizes = np.array([len(x), len(y)])
+        corner = np.clip(np.ceil((low - origin) / pitch), 0, sizes).astype(np.intp)
+        end = np.clip(np.floor((high - origin) / pitch) + 1.0, 0, sizes).astype(np.intp)
+        extent = np.maximum(end - corner, 0)
+        counts = extent[:, 0] * extent[:, 1]
+        kept = counts > 0
+        if not kept.any():
+            return None
+        counts, corner, widths = counts[kept], corner[kept], extent[kept, 0]
+        owner = np.repeat(np.arange(len(counts)), counts)
+        local = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        row_offset, column_offset = np.divmod(local, widths[owner])
+        columns, rows = column_offset + corner[owner, 0], row_offset + corner[owner, 1]
+        flattening = self.flattenings[near][kept]
+        b = steps[kept].copy()
+        b[:, 2] *= flattening
+        squared = np.square(b).sum(axis=1) + 1e-9
+        from_z = (z - starts[kept, 2]) * flattening
+        facts = np.stack(
+            [
+                starts[kept, 0], starts[kept, 1], b[:, 0], b[:, 1], b[:, 2],
+                b[:, 0] / squared, b[:, 1] / squared, from_z * b[:, 2] / squared, from_z,
+                first[kept], (last - first)[kept],
+            ]
+        ).astype(np.float32)  # fmt: skip
+        ax, ay, bx, by, bz, sx, sy, sz, fz, radius, taper = facts[:, owner]
+        from_x, from_y = x[columns] - ax, y[rows] - ay
+        along = from_x * sx
+        along += from_y * sy
+        along += sz
+        np.clip(along, 0.0, 1.0, out=along)
+        from_x -= along * bx
+        from_y -= along * by
+        fz -= along * bz
+        distance = np.sqrt(from_x * from_x + from_y * from_y + fz * fz)
+        distance -= radius
+        distance -= along * taper
+        return rows * len(x) + columns, distance
+
+    def nearest(self, x: Distance, y: Distance, z: float, reach: float) -> Distance:
+        """Return the distance (row, column) to the nearest capsule, ``FAR_MM`` beyond reach."""
+        nearest = np.full((np.size(y), np.size(x)), FAR_MM, dtype=np.float32)
+        found = self.pixels_near(np.ravel(x), np.ravel(y), z, reach)
+        if found is not None:
+            np.minimum.at(nearest.reshape(-1), *found)
+        return nearest
+
+    def roughly_nearest(
+        self, x: Distance, y: Distance, z: float, reach: float, every: int
+    ) -> Distance:
+        """Return the distance from every so many-th grid point, interpolated at the others."""
+        sparse = self.nearest(x[:, ::every], y[::every], z, reach)
+        for axis, size in ((0, len(y)), (1, x.shape[1])):
+            last = sparse.shape[axis] - 1
+            position = np.minimum(np.arange(size) / every, last)
+            lower = np.minimum(position.astype(np.intp), max(last - 1, 0))
+            upper = np.minimum(lower + 1, last)
+            share = np.expand_dims((position - lower).astype(np.float32), 1 - axis)
+            sparse = sparse.take(lower, axis) * (1 - share) + sparse.take(upper, axis) * share
+        return np.asarray(sparse, dtype=np.float32)
+
     def box(self, index: int, reach: float) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return the bounds in x and y of one capsule and what lies within ``reach``."""
         x, y, _ = self.starts[index].tolist()
@@ -171,11 +257,25 @@ def smooth_tube(
     return Tube(sampled[:, :3], np.maximum(sampled[:, 3], 0.3))
 
 
+def place_tubes(tubes: Sequence[Tube], placed: Placement) -> list[Tube]:
+    """Return tubes where they lie in the scanner, all placed at once."""
+    if not tubes:
+        return []
+    points = placed(np.concatenate([tube.points for tube in tubes]))
+    parts = np.split(points, np.cumsum([len(tube.points) for tube in tubes])[:-1])
+    return [replace(tube, points=part) for tube, part in zip(tubes, parts, strict=True)]
+
+
 def smooth_min(first: Distance, second: Distance, blend_mm: float) -> Distance:
     """Return the union of two shapes whose seam is rounded over ``blend_mm``."""
     overlap = np.maximum(blend_mm - np.abs(first - second), 0.0)
     union = np.minimum(first, second) - overlap * overlap * (0.25 / blend_mm)
     return np.asarray(union, dtype=np.float32)
+
+
+def smooth_max(first: Distance, second: Distance, blend_mm: float) -> Distance:
+    """Return what two shapes share, its edge rounded over ``blend_mm``."""
+    return -smooth_min(-first, -second, blend_mm)
 
 
 def superellipse_distance(

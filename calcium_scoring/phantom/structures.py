@@ -18,3 +18,11 @@ class Structure(IntEnum):
     AORTIC_VALVE_CALCIUM = 7
     MITRAL_ANNULUS_CALCIUM = 8
     METAL = 9
+    PERICARDIAL_CALCIUM = 10
+    STENT = 11
+    VESSEL_WALL_CALCIUM = 12
+    """Arteries of neck, arms and abdomen; the abdominal aorta is AORTIC_WALL_CALCIUM."""
+    ORGAN_CALCIUM = 13
+    """Granulomas of lung, liver and spleen, stones, thyroid."""
+    ENTERIC_CONTRAST = 14
+    """Bright content of stomach and bowel."""

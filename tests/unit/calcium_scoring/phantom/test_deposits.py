@@ -14,8 +14,7 @@ from calcium_scoring.volume.label_map import Artery
 def scanner(**settings: float) -> Scanner:
     plain = ScanSettings(matrix_size=96, z_extent_mm=45.0, pixel_spacing_mm=0.6, noise_sd_hu=0.0)
     scan = replace(plain, **settings)  # type: ignore[arg-type]
-    directions = np.tile([0.6, 0.8], (scan.slice_count, 1))
-    return Scanner(scan, (1.3, -2.1, 0.4), directions)
+    return Scanner(scan, (1.3, -2.1, 0.4))
 
 
 LARGE_CRESCENT = Deposit(
@@ -29,7 +28,6 @@ LARGE_CRESCENT = Deposit(
         {"spacing_between_slices_mm": 3.0, "slice_thickness_mm": 3.0},
         {"spacing_between_slices_mm": 1.25, "slice_thickness_mm": 2.5},
         {"spacing_between_slices_mm": 5.0, "slice_thickness_mm": 5.0, "psf_sigma_mm": 0.8},
-        {"motion_mm": 4.0},
         {"edge_enhancement": 0.5},
     ],
 )
@@ -69,3 +67,26 @@ def test_plaque_appears_where_it_is() -> None:
             for i, axes in enumerate([(1, 2), (0, 2), (0, 1)])]  # fmt: skip
     index = tuple(corner + offset for corner, offset in zip(image.corner, mean, strict=True))
     assert scan.geometry.position_lps_mm(index) == pytest.approx((4.0, -3.0, 2.0), abs=0.05)  # type: ignore[arg-type]
+
+
+def test_grains_change_neither_mass_nor_place_of_a_plaque() -> None:
+    scan = scanner(spacing_between_slices_mm=1.0, slice_thickness_mm=1.0)
+    rough = replace(LARGE_CRESCENT, roughness=0.6, texture_seed=5)
+    smooth_image, rough_image = image_of(LARGE_CRESCENT, scan), image_of(rough, scan)
+
+    assert smooth_image is not None
+    assert rough_image is not None
+    assert rough_image.excess_hu.sum() == pytest.approx(smooth_image.excess_hu.sum(), rel=0.02)
+    assert rough.mass_mg == LARGE_CRESCENT.mass_mg
+    assert not np.allclose(rough_image.excess_hu, smooth_image.excess_hu, atol=20.0)
+
+
+def test_density_is_uniform_in_a_smooth_deposit_and_varies_in_a_rough_one() -> None:
+    x, y, z = np.meshgrid(*[np.arange(-5.0, 5.0, 0.25)] * 3, indexing="ij")
+    smooth = LARGE_CRESCENT.relative_density(x, y, z)
+    rough = replace(LARGE_CRESCENT, roughness=0.5).relative_density(x, y, z)
+
+    assert set(np.unique(smooth)) == {0.0, 1.0}
+    # The logarithm varies by the roughness from grain to grain.
+    assert np.log(rough[rough > 0.0]).std() == pytest.approx(0.5, rel=0.25)
+    assert not (rough > 0.0)[smooth == 0.0].any()
