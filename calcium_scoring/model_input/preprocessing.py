@@ -47,10 +47,15 @@ def prepare_slices(volume: CtVolume, spec: ModelSpec) -> ModelInput:
     return ModelInput(slices, grid, native)
 
 
-def window_indices(slice_index: int, slice_total: int, slice_count: int) -> NDArray[np.intp]:
-    """Return the neighbouring slices of a window; beyond an end the edge slice is repeated."""
+def window_indices(
+    slice_index: int, slice_total: int, slice_count: int, *, step: int = 1
+) -> NDArray[np.intp]:
+    """Return the neighbouring slices of a window; beyond an end the edge slice is repeated.
+
+    ``step`` above 1 leaves slices out, to learn from a scan as if it had fewer of them.
+    """
     half = slice_count // 2
-    return np.clip(np.arange(slice_index - half, slice_index + half + 1), 0, slice_total - 1)
+    return np.clip(slice_index + step * np.arange(-half, half + 1), 0, slice_total - 1)
 
 
 def slice_window(slices: ModelArray, slice_index: int, spec: ModelSpec) -> ModelArray:

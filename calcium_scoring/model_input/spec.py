@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Final
 
 from calcium_scoring.errors import ModelRejected
+from calcium_scoring.volume.label_map import Artery
 
-SPEC_VERSION: Final = 1
+SPEC_VERSION: Final = 2
 """Raised whenever the meaning of a field changes; a service refuses any other version."""
 
 METADATA_KEY: Final = "cacscore_model_spec"
@@ -16,6 +17,13 @@ METADATA_KEY: Final = "cacscore_model_spec"
 
 INPUT_NAME: Final = "ct_patch"
 OUTPUT_NAME: Final = "calcium_logits"
+
+CORONARY_LABEL: Final = "CORONARY"
+ARTERY_LABELS: Final = tuple(artery.name for artery in Artery)
+CONFUSER_LABELS: Final = ("AORTA", "VALVE", "OTHER")
+"""Calcium of the aortic wall; of the aortic valve and the mitral annulus; anything else that is
+dense, such as bone and metal."""
+ALL_LABELS: Final = (CORONARY_LABEL, *ARTERY_LABELS, *CONFUSER_LABELS)
 
 
 @dataclass(frozen=True)
@@ -38,18 +46,27 @@ class ModelSpec:
     """HU that become 0 and 1; beyond them values are clipped. Our choice."""
     size_multiple: int = 16
     """Stride of the deepest feature map."""
-    labels: tuple[str, ...] = ("CORONARY",)
-    """Meaning of the output channels, one sigmoid each; names of ``label_map``."""
+    labels: tuple[str, ...] = (CORONARY_LABEL,)
+    """Meaning of the output channels. ``CORONARY``, the first, is a sigmoid and alone decides what
+    is coronary calcium. Channels after it, if any, are the logits of one softmax that says what a
+    dense voxel is: ``ARTERY_LABELS``, then ``CONFUSER_LABELS``."""
     probability_threshold: float = 0.5
     """Paper, 2.5."""
     threshold_hu: float = 130.0
     """Voxels below it are never calcium (paper, 2.2 and 2.5)."""
     spec_version: int = SPEC_VERSION
 
+    def __post_init__(self) -> None:
+        if self.labels not in ((CORONARY_LABEL,), ALL_LABELS):
+            raise ValueError(
+                f"The output channels {', '.join(self.labels)} are unknown; {CORONARY_LABEL} "
+                f"alone or {', '.join(ALL_LABELS)} is accepted."
+            )
+
     @property
     def has_artery_labels(self) -> bool:
         """Whether the network tells the arteries apart."""
-        return "CORONARY" not in self.labels
+        return len(self.labels) > 1
 
     def to_json(self) -> str:
         """Return the text that goes into the model file."""
@@ -70,9 +87,14 @@ class ModelSpec:
                 found=version,
                 accepted=SPEC_VERSION,
             )
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ModelRejected(f"The ModelSpec has unknown fields: {', '.join(unknown)}.")
-        values["hu_range"] = tuple(values["hu_range"])
-        values["labels"] = tuple(values["labels"])
-        return cls(**values)
+        differing = sorted(set(values) ^ {field.name for field in fields(cls)})
+        if differing:
+            raise ModelRejected(
+                f"The ModelSpec has unknown or missing fields: {', '.join(differing)}."
+            )
+        try:
+            values["hu_range"] = tuple(values["hu_range"])
+            values["labels"] = tuple(values["labels"])
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise ModelRejected(f"The ModelSpec cannot be used: {error}") from error

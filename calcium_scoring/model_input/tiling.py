@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
+from scipy import ndimage
 
 from calcium_scoring.model_input.preprocessing import (
     ModelArray,
+    ModelInput,
     prepare_slices,
     slice_window,
     to_native_slice,
 )
-from calcium_scoring.model_input.spec import ModelSpec
+from calcium_scoring.model_input.spec import ARTERY_LABELS, ModelSpec
 from calcium_scoring.volume.ct_volume import CtVolume
-from calcium_scoring.volume.label_map import BACKGROUND, CORONARY, Artery, LabelMap
+from calcium_scoring.volume.label_map import (
+    BACKGROUND,
+    CORONARY,
+    Artery,
+    LabelArray,
+    LabelMap,
+    MaskArray,
+)
 
 PredictPatch: TypeAlias = Callable[[ModelArray], ModelArray]
 """``ct_patch`` (batch, slice, row, column) to ``calcium_logits`` (batch, label, row, column)."""
@@ -23,40 +32,114 @@ PredictPatch: TypeAlias = Callable[[ModelArray], ModelArray]
 Progress: TypeAlias = Callable[[int, int], None]
 """Told how many windows are done and how many there are."""
 
+Box: TypeAlias = tuple[slice, slice]
+
+CONTEXT_MM: Final = 20.0
+"""What the network sees beyond a region on every side; our choice. It learned from crops of about
+this reach, and its channel attention averages over all that it is shown."""
+
+_ARTERY_CHANNELS: Final = slice(1, 1 + len(ARTERY_LABELS))
+_EIGHT: Final = np.ones((3, 3), dtype=np.bool_)
+
 
 def segment_volume(
     volume: CtVolume,
     spec: ModelSpec,
     predict_patch: PredictPatch,
     progress: Progress | None = None,
+    *,
+    region: MaskArray | None = None,
 ) -> LabelMap:
     """Label the calcium of a volume: probability and HU thresholds, on the scan's own grid.
 
-    Each output channel is a sigmoid; where several channels pass, the most probable one names
-    the voxel. Connected components are formed later, by the scoring protocol.
+    Where the network tells arteries apart, a connected piece of calcium within a slice gets the
+    artery whose logits, summed over its pixels, are the highest (our choice): a single pixel says
+    less than the whole lesion does. Lesions are formed later, by the scoring protocol.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    spec, predict_patch
+        The network and how it is fed.
+    progress
+        Told after each slice.
+    region
+        (slice, row, column): nothing is looked for outside, and the network is fed no more than
+        the box around it with some context. None looks everywhere, in whole slices.
     """
     model_input = prepare_slices(volume, spec)
+    box = _whole(model_input) if region is None else _box_around(region, model_input, spec)
     total = volume.geometry.shape[0]
-    label_values = np.array([_label_value(name) for name in spec.labels], dtype=np.uint8)
     labels = np.full(volume.geometry.shape, BACKGROUND, dtype=np.uint8)
     for index in range(total):
         dense = volume.hu[index] >= spec.threshold_hu
+        if region is not None:
+            dense = dense & region[index]
         # A slice without one dense voxel cannot hold calcium, whatever the network says.
         if dense.any():
-            logits = predict_patch(slice_window(model_input.slices, index, spec)[np.newaxis])[0]
-            probabilities = np.stack(
-                [to_native_slice(channel, model_input) for channel in _sigmoid(logits)]
-            )
-            best = probabilities.argmax(axis=0)
-            is_calcium = dense & (probabilities.max(axis=0) >= spec.probability_threshold)
-            labels[index][is_calcium] = label_values[best[is_calcium]]
+            window = slice_window(model_input.slices[:, box[0], box[1]], index, spec)
+            logits = predict_patch(window[np.newaxis])[0]
+            probability = _on_scan(_sigmoid(logits[0]), box, model_input)
+            is_calcium = dense & (probability >= spec.probability_threshold)
+            if is_calcium.any():
+                labels[index] = _named(is_calcium, logits, box, model_input, spec)
         if progress is not None:
             progress(index + 1, total)
     return LabelMap(volume.geometry, labels)
 
 
-def _label_value(name: str) -> int:
-    return CORONARY if name == "CORONARY" else Artery[name].value
+def _whole(model_input: ModelInput) -> Box:
+    _, rows, columns = model_input.slices.shape
+    return slice(0, rows), slice(0, columns)
+
+
+def _box_around(region: MaskArray, model_input: ModelInput, spec: ModelSpec) -> Box:
+    """Return rows and columns of the network's grid around a region of the scan's."""
+    to_grid = np.linalg.solve(model_input.geometry.affine, model_input.native_geometry.affine)
+    context = CONTEXT_MM / spec.pixel_spacing_mm
+    box = []
+    for axis in (1, 2):
+        others = tuple(other for other in range(3) if other != axis)
+        inside = np.flatnonzero(region.any(axis=others))
+        total = model_input.slices.shape[axis]
+        if not inside.size:
+            return _whole(model_input)
+        ends = to_grid[axis, axis] * inside[[0, -1]] + to_grid[axis, 3]
+        low = max(0, int(np.floor(ends.min() - context)))
+        high = min(total, int(np.ceil(ends.max() + context)) + 1)
+        # Both sizes are multiples of the stride, so a box that is too large by less than one fits.
+        size = -(-(high - low) // spec.size_multiple) * spec.size_multiple
+        low = min(low, total - size)
+        box.append(slice(low, low + size))
+    return box[0], box[1]
+
+
+def _on_scan(values: ModelArray, box: Box, model_input: ModelInput) -> ModelArray:
+    """Bring values of a box of the network's grid to the pixels of the scan; 0 outside."""
+    whole = np.zeros(model_input.slices.shape[1:], dtype=np.float32)
+    whole[box] = values
+    return to_native_slice(whole, model_input)
+
+
+def _named(
+    is_calcium: MaskArray, logits: ModelArray, box: Box, model_input: ModelInput, spec: ModelSpec
+) -> LabelArray:
+    """Return the labels of one slice."""
+    if not spec.has_artery_labels:
+        return np.where(is_calcium, CORONARY, BACKGROUND).astype(np.uint8)
+    pieces, count = ndimage.label(is_calcium, structure=_EIGHT)
+    numbers = np.arange(1, count + 1)
+    evidence = np.stack(
+        [
+            ndimage.sum_labels(_on_scan(channel, box, model_input), pieces, numbers)
+            for channel in logits[_ARTERY_CHANNELS]
+        ]
+    )
+    arteries = np.array([Artery[name].value for name in ARTERY_LABELS], dtype=np.uint8)
+    of_piece = np.concatenate([[BACKGROUND], arteries[evidence.argmax(axis=0)]])
+    labels: LabelArray = of_piece[pieces].astype(np.uint8)
+    return labels
 
 
 def _sigmoid(logits: ModelArray) -> ModelArray:

@@ -60,6 +60,19 @@ class VolumeGeometry:
         affine[3, 3] = 1.0
         return cls(shape, affine)
 
+    def cropped(self, box: tuple[slice, slice, slice]) -> VolumeGeometry:
+        """Return the grid of a box (slice, row, column) of this one; its voxels stay in place."""
+        starts, sizes = [], []
+        for part, size in zip(box, self.shape, strict=True):
+            start, stop, step = part.indices(size)
+            if step != 1:
+                raise ValueError(f"A box has no gaps, but this one has a step of {step}.")
+            starts.append(start)
+            sizes.append(stop - start)
+        affine = np.array(self.affine)
+        affine[:3, 3] += affine[:3, :3] @ np.array(starts, dtype=np.float64)
+        return VolumeGeometry((sizes[0], sizes[1], sizes[2]), affine)
+
     @cached_property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxel centres along (slice, row, column)."""

@@ -7,10 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from calcium_scoring.model_input.segmentation import Segmentation
 from calcium_scoring.model_input.spec import ModelSpec
 from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.volume.ct_volume import CtVolume
-from calcium_scoring.volume.label_map import LabelMap
 from service.application.jobs import (
     Claim,
     ModelIdentity,
@@ -35,7 +35,7 @@ class Segmenter(Protocol):
         """Which network it is."""
         ...
 
-    def segment(self, volume: CtVolume, progress: Progress | None = None) -> LabelMap:
+    def segment(self, volume: CtVolume, progress: Progress | None = None) -> Segmentation:
         """Label the calcium on the grid of the volume; ``progress`` hears of every slice."""
         ...
 

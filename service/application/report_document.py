@@ -165,7 +165,7 @@ def _protocol(protocol: ScoringProtocol) -> dict[str, Any]:
 def _provisional(model: ModelIdentity) -> SeriesWarning:
     return SeriesWarning(
         "provisional_model",
-        f"{model.name} {model.version} is provisional: it was trained briefly on synthetic "
-        "patients. Its scores show how the service works, not how much calcium there is.",
+        f"{model.name} {model.version} is provisional: it learned from simulated calcium and was "
+        "never compared with experts' annotations of patients. Its scores are not established.",
         {"model_name": model.name, "model_version": model.version},
     )

@@ -52,13 +52,13 @@ def score_series(
     progress(Stage.READING, 0.0)
     series = read_ct_series(upload, workdir, limits)
     progress(Stage.SEGMENTING, 0.0)
-    label_map = segmenter.segment(
+    segmentation = segmenter.segment(
         series.volume, lambda done, total: progress(Stage.SEGMENTING, done / total)
     )
     progress(Stage.MEASURING, 0.0)
     report = measure_calcium(
         series.volume,
-        label_map,
+        segmentation.label_map,
         protocol=protocol,
         has_artery_labels=segmenter.spec.has_artery_labels,
     )
@@ -66,11 +66,11 @@ def score_series(
         report,
         series.volume,
         model=segmenter.model,
-        warnings=series.warnings,
+        warnings=(*series.warnings, *segmentation.warnings),
         other_series=series.other_series,
         left_out_files=series.left_out_files,
     )
-    return ScoredSeries(series, label_map, report, segmenter.model, document)
+    return ScoredSeries(series, segmentation.label_map, report, segmenter.model, document)
 
 
 def write_artefacts(

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from calcium_scoring.model_input.segmentation import Segmentation
 from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.upload.archive import ArchiveLimits
 from calcium_scoring.volume.ct_volume import CtVolume
-from calcium_scoring.volume.label_map import LabelMap
 from service.adapters.database.engine import create_tables, open_engine
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.onnx.segmenter import OnnxSegmenter
@@ -104,7 +104,7 @@ class WaitingSegmenter(ThresholdSegmenter):
         self.has_begun = threading.Event()
         self.may_end = threading.Event()
 
-    def segment(self, volume: CtVolume, progress: Progress | None = None) -> LabelMap:
+    def segment(self, volume: CtVolume, progress: Progress | None = None) -> Segmentation:
         self.has_begun.set()
         assert self.may_end.wait(20.0)
         return super().segment(volume, progress)
@@ -120,7 +120,7 @@ class FailingSegmenter(ThresholdSegmenter):
         self,
         volume: CtVolume,  # noqa: ARG002
         progress: Progress | None = None,  # noqa: ARG002
-    ) -> LabelMap:
+    ) -> Segmentation:
         raise self.error
 
 

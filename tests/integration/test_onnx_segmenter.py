@@ -11,21 +11,39 @@ import onnx
 import pytest
 
 from calcium_scoring.errors import ModelRejected
-from calcium_scoring.model_input.spec import INPUT_NAME, METADATA_KEY
+from calcium_scoring.model_input.heart_region import (
+    HEART_FILE_KEY,
+    HEART_METADATA_KEY,
+    HeartSpec,
+)
+from calcium_scoring.model_input.spec import ALL_LABELS, INPUT_NAME, METADATA_KEY
 from service.adapters.onnx.segmenter import CUDA_PROVIDER, OnnxSegmenter
 from service.application.errors import ModelUnavailable
-from tests.fakes import THRESHOLD_HU, THRESHOLD_MODEL_SPEC, plaque_volume, write_threshold_model
+from tests.fakes import (
+    CHEST_PLAQUE,
+    CHEST_RIB,
+    THRESHOLD_HU,
+    THRESHOLD_MODEL_SPEC,
+    chest_volume,
+    plaque_volume,
+    threshold_heart_finder,
+    write_threshold_model,
+)
+
+CHEST_SPEC = replace(THRESHOLD_MODEL_SPEC, pixel_spacing_mm=3.0)
 
 
 def test_threshold_network_labels_what_is_above_its_threshold(threshold_model: Path) -> None:
     volume = plaque_volume()
     heard: list[tuple[int, int]] = []
 
-    label_map = OnnxSegmenter(threshold_model, threads=1).segment(
+    segmentation = OnnxSegmenter(threshold_model, threads=1).segment(
         volume, lambda done, total: heard.append((done, total))
     )
 
-    np.testing.assert_array_equal(label_map.calcium_mask, volume.hu >= THRESHOLD_HU)
+    np.testing.assert_array_equal(segmentation.label_map.calcium_mask, volume.hu >= THRESHOLD_HU)
+    assert segmentation.region is None
+    assert segmentation.warnings == ()
     assert heard == [(done, 10) for done in range(1, 11)]
 
 
@@ -72,7 +90,7 @@ def test_graph_that_contradicts_its_specification_is_rejected(tmp_path: Path) ->
     path = write_threshold_model(tmp_path / "model.onnx")
     for changes, complaint in (
         ({"slice_count": 5}, "9 slices"),
-        ({"labels": ("LM", "LAD", "LCX", "RCA")}, "1 labels"),
+        ({"labels": ALL_LABELS}, "1 labels"),
     ):
         model = onnx.load(path)
         spec = replace(THRESHOLD_MODEL_SPEC, **changes)
@@ -90,4 +108,87 @@ def test_tensors_must_have_their_names(tmp_path: Path) -> None:
     path = tmp_path / "renamed.onnx"
     onnx.save(model, path)
     with pytest.raises(ModelRejected, match=INPUT_NAME):
+        OnnxSegmenter(path)
+
+
+def test_network_inside_the_file_keeps_the_search_near_the_heart(tmp_path: Path) -> None:
+    volume = chest_volume()
+    alone = write_threshold_model(tmp_path / "alone.onnx", CHEST_SPEC)
+    with_heart = write_threshold_model(
+        tmp_path / "with_heart.onnx", CHEST_SPEC, heart_finder=threshold_heart_finder()
+    )
+
+    everywhere = OnnxSegmenter(alone, threads=1).segment(volume)
+    near_the_heart = OnnxSegmenter(with_heart, threads=1).segment(volume)
+
+    assert everywhere.label_map.calcium_mask[CHEST_RIB].all()
+    plaque = np.zeros(volume.geometry.shape, dtype=np.bool_)
+    plaque[CHEST_PLAQUE] = True
+    np.testing.assert_array_equal(near_the_heart.label_map.calcium_mask, plaque)
+    assert near_the_heart.region is not None
+    assert near_the_heart.region.heart_volume_ml == pytest.approx(216.0)
+    assert near_the_heart.warnings == ()
+
+
+def test_scan_without_a_heart_is_searched_as_a_whole_with_a_warning(tmp_path: Path) -> None:
+    path = write_threshold_model(
+        tmp_path / "model.onnx",
+        heart_finder=threshold_heart_finder(HeartSpec(smallest_heart_ml=1000.0)),
+    )
+    volume = plaque_volume()
+
+    segmentation = OnnxSegmenter(path, threads=1).segment(volume)
+
+    np.testing.assert_array_equal(segmentation.label_map.calcium_mask, volume.hu >= THRESHOLD_HU)
+    assert [warning.code for warning in segmentation.warnings] == ["heart_not_found"]
+
+
+def test_digest_covers_the_network_that_finds_the_heart(tmp_path: Path) -> None:
+    digests = {
+        OnnxSegmenter(
+            write_threshold_model(tmp_path / f"{number}.onnx", heart_finder=finder), threads=1
+        ).model.sha256
+        for number, finder in enumerate(
+            (None, threshold_heart_finder(), threshold_heart_finder(HeartSpec(margin_mm=11.0)))
+        )
+    }
+
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model"])
+def test_damaged_network_inside_the_file_is_rejected(tmp_path: Path, content: bytes) -> None:
+    path = write_threshold_model(tmp_path / "model.onnx", heart_finder=content)
+
+    with pytest.raises(ModelRejected, match="finds the heart"):
+        OnnxSegmenter(path)
+
+
+def test_text_inside_the_file_that_is_no_network_is_rejected(tmp_path: Path) -> None:
+    model = onnx.load(write_threshold_model(tmp_path / "model.onnx"))
+    onnx.helper.set_model_props(
+        model, {METADATA_KEY: THRESHOLD_MODEL_SPEC.to_json(), HEART_FILE_KEY: "not base64!"}
+    )
+    path = tmp_path / "changed.onnx"
+    onnx.save(model, path)
+
+    with pytest.raises(ModelRejected, match="finds the heart"):
+        OnnxSegmenter(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "complaint"),
+    [
+        ({}, "no readable HeartSpec"),
+        ({HEART_METADATA_KEY: replace(HeartSpec(), spec_version=99).to_json()}, "version 99"),
+    ],
+)
+def test_network_inside_the_file_must_say_how_it_is_used(
+    tmp_path: Path, metadata: dict[str, str], complaint: str
+) -> None:
+    finder = onnx.load_model_from_string(threshold_heart_finder())
+    onnx.helper.set_model_props(finder, metadata)
+    path = write_threshold_model(tmp_path / "model.onnx", heart_finder=finder.SerializeToString())
+
+    with pytest.raises(ModelRejected, match=complaint):
         OnnxSegmenter(path)

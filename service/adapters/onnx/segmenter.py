@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +20,23 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as OperatorMissing
 
 from calcium_scoring.errors import ModelRejected
+from calcium_scoring.model_input.heart_region import (
+    HEART_FILE_KEY,
+    HEART_INPUT_NAME,
+    HEART_METADATA_KEY,
+    HEART_OUTPUT_NAME,
+    HeartSpec,
+)
 from calcium_scoring.model_input.preprocessing import ModelArray
+from calcium_scoring.model_input.segmentation import (
+    CalciumModel,
+    HeartModel,
+    Segmentation,
+    segment_scan,
+)
 from calcium_scoring.model_input.spec import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelSpec
-from calcium_scoring.model_input.tiling import Progress, segment_volume
+from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.volume.ct_volume import CtVolume
-from calcium_scoring.volume.label_map import LabelMap
 from service.application.errors import ModelUnavailable
 from service.application.jobs import ModelIdentity
 
@@ -76,6 +89,9 @@ class OnnxSegmenter:
         self._session = _open_session(model_path, providers, threads)
         self._spec = _read_spec(self._session)
         _check_tensors(self._session, self._spec)
+        self._calcium_model = CalciumModel(
+            self._spec, self.predict_patch, _heart_model(self._session, threads)
+        )
         self._model = ModelIdentity(
             name=self._spec.model_name,
             version=self._spec.model_version,
@@ -98,9 +114,9 @@ class OnnxSegmenter:
         """The execution providers that the session got."""
         return tuple(self._session.get_providers())
 
-    def segment(self, volume: CtVolume, progress: Progress | None = None) -> LabelMap:
-        """Label the calcium of a volume, slice by slice."""
-        return segment_volume(volume, self._spec, self.predict_patch, progress)
+    def segment(self, volume: CtVolume, progress: Progress | None = None) -> Segmentation:
+        """Find the heart, then label its calcium slice by slice."""
+        return segment_scan(volume, self._calcium_model, progress)
 
     def predict_patch(self, ct_patch: ModelArray) -> ModelArray:
         """``ct_patch`` (batch, slice, row, column) to ``calcium_logits`` (batch, label, ...)."""
@@ -153,6 +169,33 @@ def _read_spec(session: onnxruntime.InferenceSession) -> ModelSpec:
             "`python -m model_training.export_onnx`."
         )
     return ModelSpec.from_json(text)
+
+
+def _heart_model(session: onnxruntime.InferenceSession, threads: int) -> HeartModel | None:
+    """Open the network that finds the heart, which travels inside the file of the other."""
+    encoded = session.get_modelmeta().custom_metadata_map.get(HEART_FILE_KEY)
+    if encoded is None:
+        return None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    try:
+        # Small enough for the CPU whatever the other network runs on.
+        heart = onnxruntime.InferenceSession(
+            base64.b64decode(encoded, validate=True), options, providers=[CPU_PROVIDER]
+        )
+    except (ValueError, *_LOAD_ERRORS) as error:
+        raise ModelRejected(
+            "The network that finds the heart, inside the model file, cannot be loaded."
+        ) from error
+    spec = HeartSpec.from_json(
+        heart.get_modelmeta().custom_metadata_map.get(HEART_METADATA_KEY, "")
+    )
+
+    def predict(ct_coarse: ModelArray) -> ModelArray:
+        (logits,) = heart.run([HEART_OUTPUT_NAME], {HEART_INPUT_NAME: ct_coarse})
+        return np.asarray(logits, dtype=np.float32)
+
+    return HeartModel(spec, predict)
 
 
 def _check_tensors(session: onnxruntime.InferenceSession, spec: ModelSpec) -> None:

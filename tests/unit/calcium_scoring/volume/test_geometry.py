@@ -33,3 +33,17 @@ def test_grids_differ_when_a_far_corner_differs() -> None:
 def test_an_affine_without_three_axes_is_an_error() -> None:
     with pytest.raises(ValueError, match="axes"):
         VolumeGeometry((1, 1, 1), np.zeros((4, 4)))
+
+
+def test_voxels_of_a_box_stay_where_they_are() -> None:
+    geometry = VolumeGeometry.axial((10, 20, 30), (2.5, 0.5, 0.75), (-100.0, -90.0, -300.0))
+
+    box = geometry.cropped(np.s_[2:6, 5:, -10:])
+
+    assert box.shape == (4, 15, 10)
+    assert box.position_lps_mm((1, 2, 3)) == pytest.approx(geometry.position_lps_mm((3, 7, 23)))
+
+
+def test_a_box_with_gaps_is_an_error() -> None:
+    with pytest.raises(ValueError, match="step of 2"):
+        VolumeGeometry.axial((4, 4, 4), (1.0, 1.0, 1.0)).cropped(np.s_[::2, :, :])
