@@ -8,9 +8,15 @@ STAMP_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 CHECKED := calcium_scoring service model_training tests
 PYTEST_WORKERS ?= 2
+EVALUATION_PATIENTS ?= 60
+EVALUATION_WORKERS ?= 1
+ABLATION_PATIENTS ?= 144
+ABLATION_TRAINING ?= 60
+ABLATION_STEPS ?= 1000
+ABLATION_CONFIG ?= provisional
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints clean
+.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +72,20 @@ constraints: setup-dev ## pin the tree that is installed now
 	@grep '^onnxruntime-gpu==' constraints.txt > .constraints.gpu
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | sort -f - .constraints.gpu > .constraints.new
 	@mv .constraints.new constraints.txt && rm .constraints.gpu
+
+evaluate: setup-dev ## every figure of the model card: simulates missing test patients, hours on a CPU
+	$(BIN)/python -m model_training simulate --cases runs/test-cases --split test \
+	  --n $(EVALUATION_PATIENTS) --workers $(EVALUATION_WORKERS)
+	$(BIN)/python -m model_training evaluate --cases runs/test-cases --split test \
+	  --n $(EVALUATION_PATIENTS) --workers $(EVALUATION_WORKERS) --out docs/evaluation
+
+ablation: setup-dev ## tables 1 and 2 of the paper: simulates what is missing, trains five networks
+	for split in train:$(ABLATION_TRAINING) validation:12 test:$(ABLATION_PATIENTS); do \
+	  $(BIN)/python -m model_training simulate --cases runs/ablation-cases --near-heart-mm 30 \
+	    --split $${split%:*} --n $${split#*:} || exit 1; \
+	done
+	$(BIN)/python -m model_training ablation --cases runs/ablation-cases \
+	  --config $(ABLATION_CONFIG) --steps $(ABLATION_STEPS) --n-test $(ABLATION_PATIENTS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,13 +11,18 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from calcium_scoring.errors import CacscoreError
+from model_training.ablation.commands import ablation
+from model_training.backgrounds.commands import backgrounds
 from model_training.cases import require_cases
-from model_training.evaluate import Agreement, CaseAgreement
-from model_training.evaluate import evaluate as evaluate_model
-from model_training.export_onnx import export_onnx, load_onnx
+from model_training.evaluation.commands import evaluate
+from model_training.export_onnx import export_onnx, torch_predictor
+from model_training.finetuning.commands import finetune
+from model_training.heart_finder.commands import heart_app
+from model_training.importers.__main__ import import_cases
+from model_training.mining import mine_cases
+from model_training.realism.commands import realism
 from model_training.settings import read_training_config
 from model_training.simulate import simulate_cases
 from model_training.train import load_checkpoint
@@ -31,6 +36,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+app.add_typer(heart_app, name="heart")
+app.command("import")(import_cases)
+app.command()(finetune)
+app.command()(backgrounds)
+app.command()(evaluate)
+app.command()(realism)
+app.command()(ablation)
 console = Console()
 
 
@@ -48,14 +60,29 @@ DEFAULT_CASES = Path("runs/cases")
 
 @app.command()
 def simulate(
+    *,
     cases: CasesOption = DEFAULT_CASES,
     split: Annotated[SplitName, typer.Option(help="Seeds of which split.")] = SplitName.TRAIN,
     n: Annotated[int, typer.Option(min=1, help="Number of patients.")] = 8,
     first: Annotated[int, typer.Option(min=0, help="First of them within the split.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    near_heart_mm: Annotated[
+        float | None, typer.Option(help="Keep the heart with this margin, not the whole scan.")
+    ] = None,
+    hearts: Annotated[
+        Path | None, typer.Option(help="Also write coarse volumes for the heart finder there.")
+    ] = None,
 ) -> None:
     """Simulate patients whose calcium is known, and keep them as training cases."""
-    for case in simulate_cases(cases, split.value, first=first, count=n, worker_count=workers):
+    for case in simulate_cases(
+        cases,
+        split.value,
+        first=first,
+        count=n,
+        worker_count=workers,
+        near_heart_mm=near_heart_mm,
+        hearts=hearts,
+    ):
         slices, rows, columns = case.hu.shape
         console.print(f"{case.case_id}: {slices} slices of {rows} x {columns}")
 
@@ -72,6 +99,9 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     workers: Annotated[int, typer.Option(min=0, help="Processes that cut crops.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the network on a CPU.")] = 1,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Checkpoint whose weights a new run starts from.")
+    ] = None,
 ) -> None:
     """Train the network; checkpoints and TensorBoard events go to the folder of the run."""
     torch.set_num_threads(threads)
@@ -85,8 +115,29 @@ def train(
         run_folder=run,
         device=device,
         worker_count=workers,
+        initial_weights=(
+            None if start_from is None else load_checkpoint(start_from).network.state_dict()
+        ),
     )
     console.print(f"Step {result.step}: F1 {result.validation_f1:.3f} on held-out crops. {run}")
+
+
+@app.command()
+def mine(
+    checkpoint: Annotated[Path, typer.Option(help="best.pt or checkpoint.pt of a run.")],
+    cases: CasesOption = DEFAULT_CASES,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the network.")] = 1,
+) -> None:
+    """Note what a network gets wrong in its training cases; the next run learns from it."""
+    torch.set_num_threads(threads)
+    trained = load_checkpoint(checkpoint)
+    spec = trained.config.model_spec(model_version="training")
+    predict_patch = torch_predictor(trained.network)
+    for mistakes in mine_cases(require_cases(cases, "train"), spec, predict_patch):
+        console.print(
+            f"{mistakes.case_id}: {mistakes.false_positives} voxels wrongly marked, "
+            f"{mistakes.false_negatives} missed, {mistakes.pieces} pieces"
+        )
 
 
 @app.command()
@@ -97,64 +148,21 @@ def export(
     provisional: Annotated[
         bool, typer.Option(help="Marks a model whose agreement is not established.")
     ] = True,
+    heart: Annotated[
+        Path | None, typer.Option(help="ONNX file of the heart finder, to travel inside.")
+    ] = None,
 ) -> None:
     """Write the ONNX file that the service reads, if it agrees with the checkpoint."""
     trained = load_checkpoint(checkpoint)
     spec = trained.config.model_spec(model_version=model_version, is_provisional=provisional)
-    exported = export_onnx(trained.network, spec, out)
+    exported = export_onnx(
+        trained.network, spec, out, heart_finder=None if heart is None else heart.read_bytes()
+    )
     console.print(
         f"{exported.path}: {exported.byte_count / 1e6:.1f} MB, step {trained.step}, "
         f"F1 {trained.validation_f1:.3f} on held-out crops; probabilities differ by at most "
         f"{exported.max_probability_difference:.1e}."
     )
-
-
-@app.command()
-def evaluate(
-    model: Annotated[Path, typer.Option(help="ONNX file.")] = BUNDLED_MODEL,
-    cases: CasesOption = DEFAULT_CASES,
-    split: Annotated[SplitName, typer.Option(help="Which cases.")] = SplitName.TEST,
-    json_out: Annotated[Path | None, typer.Option(help="Also write everything as JSON.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the network.")] = 1,
-) -> None:
-    """Compare a model with the reference on whole scans: voxel F1, Agatston, risk category."""
-    spec, predict_patch = load_onnx(model, thread_count=threads)
-    agreement = evaluate_model(
-        predict_patch,
-        spec,
-        require_cases(cases, split.value),
-        progress=lambda case: console.print(f"{case.case_id}: {_scores(case)}"),
-    )
-    console.print(_table(agreement))
-    if json_out is not None:
-        agreement.write_json(json_out)
-
-
-def _scores(case: CaseAgreement) -> str:
-    return f"Agatston {case.agatston_score:.1f}, reference {case.reference_agatston_score:.1f}"
-
-
-def _table(agreement: Agreement) -> Table:
-    voxels = agreement.voxels
-    table = Table(
-        title=f"model {agreement.model_version}, n = {len(agreement.cases)}",
-        caption=f"voxel F1 {voxels.f1:.3f} (precision {voxels.precision:.3f}, sensitivity "
-        f"{voxels.sensitivity:.3f}); risk category right {agreement.category_accuracy:.2f}",
-    )
-    for heading in ("case", "gated", "spacing", "F1", "reference", "model", "category"):
-        table.add_column(heading, justify="left" if heading == "case" else "right")
-    for case in agreement.cases:
-        verdict = "=" if case.is_category_right else f"{case.reference_risk_category} ->"
-        table.add_row(
-            case.case_id,
-            {True: "yes", False: "no", None: "-"}[case.is_ecg_gated],
-            f"{case.spacing_between_slices_mm:.2f} mm",
-            f"{case.voxels.f1:.3f}",
-            f"{case.reference_agatston_score:.1f}",
-            f"{case.agatston_score:.1f}",
-            f"{verdict} {case.risk_category}",
-        )
-    return table
 
 
 def main() -> None:

@@ -95,15 +95,47 @@ def voxel_f1(
         dtype=np.float64,
     ).reshape(-1, 3)
 
-    def pooled(rows: IndexArray) -> float:
-        true_positives, false_positives, false_negatives = table[rows].sum(axis=0)
-        return _ratio(
-            2 * true_positives,
-            2 * true_positives + false_positives + false_negatives,
+    return _estimate(
+        _pooled(
+            2.0 * table[:, 0],
+            2.0 * table[:, 0] + table[:, 1] + table[:, 2],
             "neither the reference nor the model marks a voxel",
-        )
+        ),
+        len(table),
+        patients,
+        bootstrap,
+        min_count=1,
+    )
 
-    return _estimate(pooled, len(table), patients, bootstrap, min_count=1)
+
+def voxel_precision(
+    counts: Sequence[VoxelCounts],
+    *,
+    patients: Sequence[str] | None = None,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> Estimate:
+    """Return the part of the voxels marked by the model, over all scans, that are calcium."""
+    return pooled_part(
+        [(one.true_positives, one.true_positives + one.false_positives) for one in counts],
+        "the model marks no voxel",
+        patients=patients,
+        bootstrap=bootstrap,
+    )
+
+
+def voxel_sensitivity(
+    counts: Sequence[VoxelCounts],
+    *,
+    patients: Sequence[str] | None = None,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> Estimate:
+    """Return the part of the reference's voxels, over all scans, that the model marks."""
+    return pooled_part(
+        [(one.true_positives, one.true_positives + one.false_negatives) for one in counts],
+        "the reference holds no calcium",
+        patients=patients,
+        bootstrap=bootstrap,
+    )
 
 
 def mean_dice(
@@ -148,16 +180,30 @@ class LesionCounts:
         )
 
 
+LESION_NEIGHBOURS: Final = np.zeros((3, 3, 3), dtype=np.bool_)
+"""Which voxels continue a lesion: the eight around it in its slice, and the ones right above and
+below. As a lesion of a report is formed, whatever its artery."""
+LESION_NEIGHBOURS[1] = True
+LESION_NEIGHBOURS[:, 1, 1] = True
+LESION_NEIGHBOURS.setflags(write=False)
+
+
 def match_lesions(found: MaskArray, reference: MaskArray) -> LesionCounts:
     """Count the lesions of two masks (slice, row, column) of one scan.
 
-    A lesion is a region of the mask connected in 3D by faces (6-connected, as the reference of
-    orCaScore was made: orcascore.isi.uu.nl/data). A lesion of the reference is detected if
-    the model marks at least one of its voxels; a found lesion is right if at least one of its
-    voxels is calcium in the reference. Masks should hold voxels above the threshold only.
+    A lesion is what a report counts (:class:`calcium_scoring.scoring.lesions.Lesion`), whatever
+    its artery: connected by sides and corners within a slice, and from slice to slice where a
+    pixel continues. A lesion of the reference is detected if the model marks at least one of its
+    voxels; a found lesion is right if at least one of its voxels is calcium in the reference.
+    Masks should hold only voxels that count for the score.
     """
-    reference_labels, reference_count = ndimage.label(reference)
-    found_labels, found_count = ndimage.label(found)
+    # Nearly all of a scan is empty: only the box that holds both masks is gone through.
+    boxes = ndimage.find_objects((found | reference).view(np.uint8))
+    if not boxes:
+        return LesionCounts(0, 0, 0, 0)
+    found, reference = found[boxes[0]], reference[boxes[0]]
+    reference_labels, reference_count = ndimage.label(reference, LESION_NEIGHBOURS)
+    found_labels, found_count = ndimage.label(found, LESION_NEIGHBOURS)
     shared = np.asarray(found & reference)
     return LesionCounts(
         reference_lesions=int(reference_count),
@@ -174,11 +220,11 @@ def lesion_sensitivity(
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> Estimate:
     """Return the part of the reference's lesions, over all scans, that the model detects."""
-    return _pooled_part(
+    return pooled_part(
         [(one.detected_lesions, one.reference_lesions) for one in counts],
         "the reference holds no lesion",
-        patients,
-        bootstrap,
+        patients=patients,
+        bootstrap=bootstrap,
     )
 
 
@@ -189,12 +235,35 @@ def lesion_precision(
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> Estimate:
     """Return the part of the model's lesions, over all scans, that the reference holds too."""
-    return _pooled_part(
+    return pooled_part(
         [(one.right_lesions, one.found_lesions) for one in counts],
         "the model marks no lesion",
-        patients,
-        bootstrap,
+        patients=patients,
+        bootstrap=bootstrap,
     )
+
+
+def pooled_part(
+    parts: Iterable[tuple[float, float]],
+    undefined_because: str,
+    *,
+    patients: Sequence[str] | None = None,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> Estimate:
+    """Return the sum of the first numbers over the sum of the second ones, one pair a scan.
+
+    Parameters
+    ----------
+    parts
+        What of a scan is meant, and all of its kind: voxels, lesions, volumes.
+    undefined_because
+        Said where there is nothing of the kind in any scan.
+    patients, bootstrap
+        As for the other figures.
+    """
+    table = np.array(list(parts), dtype=np.float64).reshape(-1, 2)
+    statistic = _pooled(table[:, 0], table[:, 1], undefined_because)
+    return _estimate(statistic, len(table), patients, bootstrap, min_count=1)
 
 
 # Scores
@@ -238,8 +307,21 @@ def score_icc(
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> Estimate:
     """Return :func:`icc_a1` of reference and model as the two raters."""
-    table = np.column_stack(_pairs(reference, measured))
-    return _estimate(lambda rows: icc_a1(table[rows]), len(table), patients, bootstrap)
+    expected, found = _pairs(reference, measured)
+    table = np.column_stack((expected, found))
+
+    def resampled(weights: FloatArray) -> FloatArray:
+        n, means, spreads, shared = _moments(weights, table)
+        # Mean squares of icc_a1 for two raters; squares about the mean of each subject's pair.
+        ms_rows = (spreads.sum(axis=1) / 2.0 + shared) / (n - 1.0)
+        ms_columns = n * (means[:, 0] - means[:, 1]) ** 2 / 2.0
+        ms_error = (spreads.sum(axis=1) / 2.0 - shared) / (n - 1.0)
+        values = _ratios(ms_rows - ms_error, ms_rows + ms_error + 2.0 / n * (ms_columns - ms_error))
+        varies = _varies(weights, expected) | _varies(weights, found)
+        is_apart = ~np.isclose(means[:, 0], means[:, 1], rtol=0.0, atol=1e-12)
+        return np.where(varies | is_apart, values, np.nan)
+
+    return _estimate(_Statistic(lambda: icc_a1(table), resampled), len(table), patients, bootstrap)
 
 
 def pearson(
@@ -251,14 +333,20 @@ def pearson(
 ) -> Estimate:
     """Return Pearson's correlation; it forgives a constant bias and a constant factor."""
     expected, found = _pairs(reference, measured)
+    table = np.column_stack((expected, found))
 
-    def correlation(rows: IndexArray) -> float:
-        for name, values in (("reference", expected[rows]), ("model", found[rows])):
-            if _is_constant(values):
+    def value() -> float:
+        for name, scores in (("reference", expected), ("model", found)):
+            if _is_constant(scores):
                 raise Undefined(f"all scores of the {name} are the same")
-        return float(np.corrcoef(expected[rows], found[rows])[0, 1])
+        return float(np.corrcoef(expected, found)[0, 1])
 
-    return _estimate(correlation, len(expected), patients, bootstrap)
+    def resampled(weights: FloatArray) -> FloatArray:
+        _, _, spreads, shared = _moments(weights, table)
+        varies = _varies(weights, expected) & _varies(weights, found)
+        return np.where(varies, _ratios(shared, np.sqrt(spreads.prod(axis=1))), np.nan)
+
+    return _estimate(_Statistic(value, resampled), len(expected), patients, bootstrap)
 
 
 @dataclass(frozen=True)
@@ -274,24 +362,39 @@ def bland_altman(
     reference: ArrayLike,
     measured: ArrayLike,
     *,
+    is_relative: bool = False,
     patients: Sequence[str] | None = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> BlandAltman:
     """Return bias and limits of agreement, bias -/+ 1.96 SD of the differences (SD with n - 1).
 
     Bland & Altman, Lancet 1986;327:307-310. Score differences grow with the score, so the limits
-    are too wide for small scores and too narrow for large ones: look at the plot as well.
+    are too wide for small scores and too narrow for large ones: look at the plot as well, and at
+    the differences with ``is_relative``, which are per cent of the mean of both scores (a score
+    where the other is 0 differs by 200 %). Of those, scans where both are 0 are left out, also
+    from ``n``.
     """
     expected, found = _pairs(reference, measured)
     differences = found - expected
+    if is_relative:
+        has_score = (expected + found) > 0.0
+        means = (expected + found)[has_score] / 2.0
+        differences = 100.0 * differences[has_score] / means
+        if patients is not None:
+            patients = [patients[row] for row in np.flatnonzero(has_score).tolist()]
 
-    def limit(side: float) -> Callable[[IndexArray], float]:
-        def value(rows: IndexArray) -> float:
-            chosen = differences[rows]
-            spread = 0.0 if side == 0.0 else float(chosen.std(ddof=1))
-            return float(chosen.mean()) + side * LIMITS_OF_AGREEMENT_SD * spread
+    def limit(side: float) -> _Statistic:
+        def value() -> float:
+            spread = 0.0 if side == 0.0 else float(differences.std(ddof=1))
+            return float(differences.mean()) + side * LIMITS_OF_AGREEMENT_SD * spread
 
-        return value
+        def resampled(weights: FloatArray) -> FloatArray:
+            n, means, spreads, _ = _moments(weights, differences[:, np.newaxis])
+            deviations = np.sqrt(np.maximum(spreads[:, 0], 0.0) / (n - 1.0))
+            limits: FloatArray = means[:, 0] + side * LIMITS_OF_AGREEMENT_SD * deviations
+            return limits
+
+        return _Statistic(value, resampled)
 
     bias, lower_limit, upper_limit = (
         _estimate(limit(side), len(differences), patients, bootstrap) for side in (0.0, -1.0, 1.0)
@@ -345,11 +448,25 @@ def category_kappa(
 ) -> Estimate:
     """Return :func:`linear_kappa` over ordered categories, by default the five risk categories."""
     expected, found = _category_pairs(reference, measured, categories)
+    size = len(categories)
+    of_scan = np.zeros((len(expected), size * size))
+    of_scan[np.arange(len(expected)), expected * size + found] = 1.0
 
-    def kappa(rows: IndexArray) -> float:
-        return linear_kappa(_confusion(expected[rows], found[rows], len(categories)))
+    def resampled(weights: FloatArray) -> FloatArray:
+        counts = (weights @ of_scan).reshape(-1, size, size)
+        in_reference, in_model = counts.sum(axis=2), counts.sum(axis=1)
+        apart = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
+        observed = (apart * counts).sum(axis=(1, 2))
+        expected_by_chance = np.einsum("bi,ij,bj->b", in_reference, apart, in_model)
+        kappas = 1.0 - _ratios(observed * weights.sum(axis=1), expected_by_chance)
+        return np.where(np.count_nonzero(in_reference, axis=1) < 2, np.nan, kappas)
 
-    return _estimate(kappa, len(expected), patients, bootstrap)
+    return _estimate(
+        _Statistic(lambda: linear_kappa(_confusion(expected, found, size)), resampled),
+        len(expected),
+        patients,
+        bootstrap,
+    )
 
 
 def category_accuracy(
@@ -373,12 +490,14 @@ def category_accuracy(
 class ScoreAgreement:
     """How well Agatston scores and their risk categories agree.
 
-    ``confusion[i][j]`` counts scans of reference category ``i`` that the model puts into ``j``.
+    ``relative_bland_altman`` is in per cent of the mean of both scores. ``confusion[i][j]`` counts
+    scans of reference category ``i`` that the model puts into ``j``.
     """
 
     icc: Estimate
     pearson: Estimate
     bland_altman: BlandAltman
+    relative_bland_altman: BlandAltman
     kappa: Estimate
     category_accuracy: Estimate
     categories: tuple[str, ...]
@@ -406,6 +525,9 @@ def score_agreement(
         icc=score_icc(reference, measured, patients=patients, bootstrap=bootstrap),
         pearson=pearson(reference, measured, patients=patients, bootstrap=bootstrap),
         bland_altman=bland_altman(reference, measured, patients=patients, bootstrap=bootstrap),
+        relative_bland_altman=bland_altman(
+            reference, measured, is_relative=True, patients=patients, bootstrap=bootstrap
+        ),
         kappa=category_kappa(expected, found, patients=patients, bootstrap=bootstrap),
         category_accuracy=category_accuracy(
             expected, found, patients=patients, bootstrap=bootstrap
@@ -420,39 +542,51 @@ def score_agreement(
 # Bootstrap
 
 
+@dataclass(frozen=True)
+class _Statistic:
+    """A figure of all scans, and of resamples of them.
+
+    ``resampled`` takes how often each scan was drawn, (resample, scan), and gives one value a
+    resample, NaN where it is undefined. With every scan drawn once it gives what ``value`` gives,
+    which raises :class:`Undefined` with the reason instead.
+    """
+
+    value: Callable[[], float]
+    resampled: Callable[[FloatArray], FloatArray]
+
+
 def _estimate(
-    statistic: Callable[[IndexArray], float],
+    statistic: _Statistic,
     scan_count: int,
     patients: Sequence[str] | None,
     bootstrap: Bootstrap,
     *,
     min_count: int = MIN_COUNT,
 ) -> Estimate:
-    """Evaluate a statistic of rows of the data, and its interval over resampled patients."""
-    groups = _rows_by_patient(scan_count, patients)
-    n = len(groups)
+    """Evaluate a statistic of all scans, and its interval over resampled patients."""
+    patient_of_scan = _patient_of_scan(scan_count, patients)
+    n = int(patient_of_scan.max(initial=-1)) + 1
     try:
         _require_count(n, min_count)
-        value = statistic(np.arange(scan_count))
+        value = statistic.value()
     except Undefined as error:
         return Estimate(None, n, reason=str(error))
     try:
         _require_count(n)
-        return Estimate(value, n, _interval(statistic, groups, bootstrap))
+        return Estimate(value, n, _interval(statistic, patient_of_scan, n, bootstrap))
     except Undefined as error:
         return Estimate(value, n, reason=str(error))
 
 
 def _interval(
-    statistic: Callable[[IndexArray], float], groups: Sequence[IndexArray], bootstrap: Bootstrap
+    statistic: _Statistic, patient_of_scan: IndexArray, n: int, bootstrap: Bootstrap
 ) -> tuple[float, float]:
     rng = np.random.default_rng(bootstrap.seed)
-    values = []
-    for drawn in rng.integers(len(groups), size=(bootstrap.resamples, len(groups))):
-        try:
-            values.append(statistic(np.concatenate([groups[one] for one in drawn])))
-        except Undefined:
-            continue
+    drawn = rng.integers(n, size=(bootstrap.resamples, n))
+    times_drawn = np.zeros((bootstrap.resamples, n))
+    np.add.at(times_drawn, (np.arange(bootstrap.resamples)[:, np.newaxis], drawn), 1.0)
+    values = statistic.resampled(times_drawn[:, patient_of_scan])
+    values = values[np.isfinite(values)]
     undefined = bootstrap.resamples - len(values)
     if undefined > MAX_UNDEFINED_PART * bootstrap.resamples:
         raise Undefined(
@@ -464,34 +598,63 @@ def _interval(
     return float(low), float(high)
 
 
-def _rows_by_patient(scan_count: int, patients: Sequence[str] | None) -> list[IndexArray]:
+def _patient_of_scan(scan_count: int, patients: Sequence[str] | None) -> IndexArray:
     if patients is None:
-        return [np.array([row]) for row in range(scan_count)]
+        return np.arange(scan_count)
     if len(patients) != scan_count:
         raise ValueError(f"There are {scan_count} scans but {len(patients)} names of patients.")
-    rows: dict[str, list[int]] = {}
-    for row, patient in enumerate(patients):
-        rows.setdefault(patient, []).append(row)
-    return [np.array(group) for group in rows.values()]
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(name, len(number)) for name in patients], dtype=np.intp)
 
 
-def _mean_of(values: FloatArray) -> Callable[[IndexArray], float]:
-    return lambda rows: float(values[rows].mean())
+def _pooled(parts: FloatArray, totals: FloatArray, undefined_because: str) -> _Statistic:
+    """Return the statistic "sum of the parts over sum of the totals"."""
+    return _Statistic(
+        lambda: _ratio(float(parts.sum()), float(totals.sum()), undefined_because),
+        lambda weights: _ratios(weights @ parts, weights @ totals),
+    )
 
 
-def _pooled_part(
-    parts: Iterable[tuple[int, int]],
-    reason: str,
-    patients: Sequence[str] | None,
-    bootstrap: Bootstrap,
-) -> Estimate:
-    table = np.array(list(parts), dtype=np.float64).reshape(-1, 2)
+def _mean_of(values: FloatArray) -> _Statistic:
+    return _Statistic(
+        lambda: float(values.mean()), lambda weights: weights @ values / weights.sum(axis=1)
+    )
 
-    def part(rows: IndexArray) -> float:
-        hits, total = table[rows].sum(axis=0)
-        return _ratio(hits, total, reason)
 
-    return _estimate(part, len(table), patients, bootstrap, min_count=1)
+def _moments(
+    weights: FloatArray, table: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return moments of each resample of a table (scan, column).
+
+    The number of scans, the means of the columns, their sums of squares about these means, and the
+    sum of products of the first and the last column about them.
+    """
+    # About the mean of all scans, so that little is lost when squares are subtracted.
+    centre = table.mean(axis=0)
+    centred = table - centre
+    n = weights.sum(axis=1)
+    means = weights @ centred / n[:, np.newaxis]
+    spreads = weights @ centred**2 - n[:, np.newaxis] * means**2
+    products = weights @ (centred[:, 0] * centred[:, -1]) - n * means[:, 0] * means[:, -1]
+    return n, means + centre, spreads, products
+
+
+def _varies(weights: FloatArray, values: FloatArray) -> NDArray[np.bool_]:
+    """Tell of each resample whether the values drawn are not all the same."""
+    is_drawn = weights > 0.0
+    highest = np.where(is_drawn, values, -np.inf).max(axis=1)
+    lowest = np.where(is_drawn, values, np.inf).min(axis=1)
+    varies: NDArray[np.bool_] = highest > lowest
+    return varies
+
+
+def _ratios(numerators: FloatArray, denominators: FloatArray) -> FloatArray:
+    """Return one ratio a resample, NaN over 0."""
+    is_defined = denominators != 0.0
+    ratios: FloatArray = np.where(
+        is_defined, numerators / np.where(is_defined, denominators, 1.0), np.nan
+    )
+    return ratios
 
 
 def _pairs(reference: ArrayLike, measured: ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,18 @@ class AugmentationConfig:
     max_contrast_change: float = 0.05
     """Scaling of HU about water, as between kernels and calibrations."""
     max_noise_hu: float = 12.0
-    """Standard deviation of the white noise that is added, drawn from [0, m]."""
+    """Standard deviation of the noise that is added, drawn from [0, m]."""
+    max_noise_smoothing_pixels: float = 0.0
+    """The noise is smoothed by a Gaussian of up to this width first, as kernels do."""
+    sharpness_part: float = 0.0
+    """Part of the crops that are blurred or sharpened, as by another kernel."""
+    max_blur_pixels: float = 0.6
+    max_sharpening: float = 0.6
+    """Up to this share of what a Gaussian of a pixel takes away is added."""
+    slice_skip_part: float = 0.0
+    """Part of the crops that see only every second slice, as of a scan of twice the spacing; only
+    where the spacing stays within ``max_skipped_spacing_mm``."""
+    max_skipped_spacing_mm: float = 3.0
 
     @property
     def is_off(self) -> bool:
@@ -37,6 +49,16 @@ class AugmentationConfig:
 
 
 NO_AUGMENTATION = AugmentationConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def random_slice_step(
+    config: AugmentationConfig, spacing_between_slices_mm: float, rng: np.random.Generator
+) -> int:
+    """Draw how many slices a step to the neighbouring slice of a window takes."""
+    is_skipping = rng.uniform() < config.slice_skip_part
+    return (
+        2 if is_skipping and 2.0 * spacing_between_slices_mm <= config.max_skipped_spacing_mm else 1
+    )
 
 
 @dataclass(frozen=True)
@@ -74,12 +96,30 @@ def random_pose(config: AugmentationConfig, rng: np.random.Generator) -> Pose:
 def jitter_hu(
     hu: NDArray[np.float32], config: AugmentationConfig, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Return Hounsfield values with a random offset, contrast and noise."""
+    """Return (slice, row, column) HU with random sharpness, offset, contrast and noise."""
     contrast = 1.0 + rng.uniform(-config.max_contrast_change, config.max_contrast_change)
     offset = rng.uniform(-config.max_hu_offset, config.max_hu_offset)
     noise_hu = rng.uniform(0.0, config.max_noise_hu)
     noise = rng.standard_normal(hu.shape, dtype=np.float32)
+    if config.max_noise_smoothing_pixels:
+        width = rng.uniform(0.0, config.max_noise_smoothing_pixels)
+        noise = _blurred(noise, width)
+        noise /= noise.std()
+    if rng.uniform() < config.sharpness_part:
+        if rng.uniform() < 0.5:
+            hu = _blurred(hu, rng.uniform(0.0, config.max_blur_pixels))
+        else:
+            share = np.float32(rng.uniform(0.0, config.max_sharpening))
+            hu = hu + share * (hu - _blurred(hu, 1.0))
     changed: NDArray[np.float32] = (
         hu * np.float32(contrast) + np.float32(offset) + np.float32(noise_hu) * noise
     )
     return changed
+
+
+def _blurred(planes: NDArray[np.float32], width_pixels: float) -> NDArray[np.float32]:
+    """Return planes (slice, row, column) blurred in-plane."""
+    blurred: NDArray[np.float32] = ndimage.gaussian_filter(
+        planes, (0.0, width_pixels, width_pixels), truncate=3.0
+    )
+    return blurred

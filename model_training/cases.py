@@ -2,16 +2,17 @@
 
 A case is a folder ``<case_id>/`` with ``hu.npy`` (int16, as CT stores it), ``labels.npy`` (uint8,
 values of :mod:`calcium_scoring.volume.label_map`), ``confusers.npy`` (uint8, what is dense without
-being coronary calcium, 0 where nothing is) and ``case.json``. Arrays are ``(slice, row, column)``
-and uncompressed, so that a crop is read without the rest of its volume.
+being coronary calcium, 0 where nothing is), ``case.json`` and, where the heart is known,
+``heart.npy`` (uint8, 1 inside the pericardial sac). Arrays are ``(slice, row, column)`` and
+uncompressed, so that a crop is read without the rest of its volume.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar
@@ -34,6 +35,9 @@ SPLIT_SEEDS: Final[dict[Split, range]] = {
 
 CASE_FILE: Final = "case.json"
 
+Attribute: TypeAlias = str | float | bool
+"""A fact about a case by which results are grouped."""
+
 ScalarT = TypeVar("ScalarT", np.int16, np.uint8)
 
 
@@ -46,6 +50,11 @@ class TrainingCase:
     folder: Path
     affine: tuple[tuple[float, ...], ...]
     acquisition: CtAcquisition
+    are_confusers_complete: bool = False
+    """Whether everything dense that is not named in ``confusers`` is known to be none of the kinds
+    named there. Of a patient's scan it is not; of a simulated patient it is."""
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    """What is known of patient and scan, for results by group."""
 
     @cached_property
     def hu(self) -> NDArray[np.int16]:
@@ -61,6 +70,12 @@ class TrainingCase:
     def confusers(self) -> NDArray[np.uint8]:
         """Dense structures that are not coronary calcium, by kind; mapped from disk."""
         return _map_array(self.folder / "confusers.npy", np.uint8)
+
+    @cached_property
+    def heart(self) -> NDArray[np.uint8] | None:
+        """1 inside the pericardial sac, mapped from disk; None where it is not known."""
+        path = self.folder / "heart.npy"
+        return _map_array(path, np.uint8) if path.is_file() else None
 
     @cached_property
     def geometry(self) -> VolumeGeometry:
@@ -85,19 +100,23 @@ def write_case(
     volume: CtVolume,
     reference: LabelMap,
     confusers: NDArray[np.uint8],
+    are_confusers_complete: bool = False,
+    heart: NDArray[np.bool_] | None = None,
+    attributes: Mapping[str, Attribute] | None = None,
 ) -> TrainingCase:
     """Write a case below ``root``, complete or not at all; an old one of this name is replaced.
 
     Raises
     ------
     ValueError
-        If reference or confusers do not lie on the grid of the volume.
+        If reference, confusers or heart do not lie on the grid of the volume.
     """
     geometry = volume.geometry
-    if not geometry.is_same_grid(reference.geometry) or confusers.shape != geometry.shape:
+    shapes = {confusers.shape, geometry.shape if heart is None else heart.shape}
+    if not geometry.is_same_grid(reference.geometry) or shapes != {geometry.shape}:
         raise ValueError(
-            f"Case {case_id}: labels {reference.labels.shape} and confusers {confusers.shape} "
-            f"must lie on the grid of the volume {geometry.shape}."
+            f"Case {case_id}: labels {reference.labels.shape}, confusers and heart "
+            f"{sorted(shapes)} must lie on the grid of the volume {geometry.shape}."
         )
     folder = root / case_id
     unfinished = root / f".{case_id}.unfinished"
@@ -108,11 +127,15 @@ def write_case(
     np.save(unfinished / "hu.npy", stored)
     np.save(unfinished / "labels.npy", reference.labels)
     np.save(unfinished / "confusers.npy", confusers.astype(np.uint8))
+    if heart is not None:
+        np.save(unfinished / "heart.npy", heart.astype(np.uint8))
     description = {
         "case_id": case_id,
         "split": split,
         "affine": geometry.affine.tolist(),
         "acquisition": asdict(volume.acquisition),
+        "are_confusers_complete": are_confusers_complete,
+        "attributes": dict(attributes or {}),
     }
     (unfinished / CASE_FILE).write_text(json.dumps(description, indent=1), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
@@ -132,6 +155,8 @@ def read_case(folder: Path) -> TrainingCase:
             folder=folder,
             affine=tuple(tuple(row) for row in description["affine"]),
             acquisition=CtAcquisition(**acquisition),
+            are_confusers_complete=bool(description.get("are_confusers_complete", False)),
+            attributes=dict(description.get("attributes", {})),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} holds no readable training case: {error}") from error

@@ -7,7 +7,7 @@ one interpolation of the same kind, at its own pose.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
@@ -25,13 +25,21 @@ from calcium_scoring.model_input.preprocessing import (
     slice_window,
     window_indices,
 )
-from calcium_scoring.model_input.spec import ModelSpec
+from calcium_scoring.model_input.spec import ARTERY_LABELS, CONFUSER_LABELS, ModelSpec
+from calcium_scoring.phantom.structures import Structure
 from calcium_scoring.volume.ct_volume import AIR_HU
 from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import BACKGROUND, Artery
 from calcium_scoring.volume.resampling import in_plane_grid
-from model_training.augmentation import AugmentationConfig, Pose, jitter_hu, random_pose
+from model_training.augmentation import (
+    AugmentationConfig,
+    Pose,
+    jitter_hu,
+    random_pose,
+    random_slice_step,
+)
 from model_training.cases import TrainingCase
+from model_training.losses import UNKNOWN_KIND
 
 REFERENCE_CUT: Final = 0.3
 """Part of a pixel of the network's grid that calcium must cover (our choice): at 0.5 a lesion of
@@ -46,17 +54,33 @@ BODY_SLICE_STEP: Final = 8
 MAX_CENTRES: Final = 20_000
 """Voxels remembered of each kind and case (our choice); drawn at random where there are more."""
 
+HARD_VOXELS_FILE: Final = "hard_voxels.npy"
+"""(n, 3) indices of voxels that an earlier network got wrong, beside the arrays of a case."""
+
+_KIND_OF_ARTERY: Final = {Artery[name].value: number for number, name in enumerate(ARTERY_LABELS)}
+_AORTA, _VALVE, _OTHER = (
+    len(ARTERY_LABELS) + CONFUSER_LABELS.index(name) for name in ("AORTA", "VALVE", "OTHER")
+)
+_KIND_OF_CONFUSER: Final = {
+    Structure.AORTIC_WALL_CALCIUM: _AORTA,
+    Structure.AORTIC_VALVE_CALCIUM: _VALVE,
+    Structure.MITRAL_ANNULUS_CALCIUM: _VALVE,
+}
+"""Every other structure is OTHER."""
+
 
 class Patch(TypedDict):
     """One example, or a batch of them with a leading axis.
 
-    ``ct_patch`` is (slice, row, column) float32 in model units; ``reference`` (label, row, column)
-    float32, 0 or 1; ``is_counted`` (1, row, column) bool, False where the loss shall not look;
-    ``is_dense`` (1, row, column) bool, True at or above the calcium threshold.
+    ``ct_patch`` is (slice, row, column) float32 in model units; ``reference`` (1, row, column)
+    float32, 1 where coronary calcium is; ``kind`` (row, column) int64, which label after the first
+    a dense pixel has, or ``UNKNOWN_KIND``; ``is_counted`` (1, row, column) bool, False where the
+    loss shall not look; ``is_dense`` (1, row, column) bool, True at or above the calcium threshold.
     """
 
     ct_patch: torch.Tensor
     reference: torch.Tensor
+    kind: torch.Tensor
     is_counted: torch.Tensor
     is_dense: torch.Tensor
 
@@ -70,11 +94,20 @@ class SamplingConfig:
     """
 
     crop_size: int = 128
+    hard_part: float = 0.0
+    """Voxels that an earlier network got wrong; counts only in cases where they were looked for."""
     calcium_part: float = 0.5
     confuser_part: float = 0.15
     """Structures known to be mistaken for calcium: valves, aortic wall, bronchi, metal."""
     dense_part: float = 0.2
     """Any other voxel at or above the calcium threshold: ribs, spine, sternum."""
+    lesion_part: float = 0.5
+    """Part of the crops around calcium for which a lesion is drawn first, then a voxel of it: a
+    large lesion has a hundred times the voxels of a small one, and decides no more categories."""
+    heart_margin_mm: float = 15.0
+    """Where the heart is known, other voxels than calcium are drawn no farther from it."""
+    outside_part: float = 0.1
+    """Part of those that are drawn without this limit."""
     edge_tolerance_pixels: int = 1
     """Pixels below the threshold this near to calcium do not count: the threshold removes them."""
     counted_above_hu: float | None = None
@@ -83,7 +116,7 @@ class SamplingConfig:
     the margin leaves room for the way back to the pixels of the scan."""
 
     def __post_init__(self) -> None:
-        parts = (self.calcium_part, self.confuser_part, self.dense_part)
+        parts = (self.hard_part, self.calcium_part, self.confuser_part, self.dense_part)
         if min(parts) < 0.0 or sum(parts) > 1.0:
             raise ValueError(f"Parts must not be negative and sum to at most 1, not {parts}.")
 
@@ -91,16 +124,6 @@ class SamplingConfig:
 def prepared_window(model_input: ModelInput, slice_index: int, spec: ModelSpec) -> ModelArray:
     """Return the ``ct_patch`` of a whole slice, the very array that serving feeds the network."""
     return slice_window(model_input.slices, slice_index, spec)
-
-
-def label_planes(labels: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.bool_]:
-    """Return one plane a label of :class:`ModelSpec` from labels (row, column).
-
-    ``CORONARY`` is the calcium of every artery.
-    """
-    return np.stack(
-        [labels != BACKGROUND if name == "CORONARY" else labels == Artery[name] for name in names]
-    )
 
 
 class WindowDataset(Dataset[Patch]):
@@ -123,10 +146,7 @@ class WindowDataset(Dataset[Patch]):
         # The prepared array starts at the first pixel of its grid and is padded at the far side.
         centre = ((rows - 1) / 2.0, (columns - 1) / 2.0)
         placement = Placement(self.case.geometry, self.spec, centre, (rows, columns), pose)
-        reference, is_counted = _reference(
-            self.case.labels[slice_index], window[self.spec.slice_count // 2], placement, None
-        )
-        return _patch(window, reference, is_counted, self.spec)
+        return _patch(window, self.case, slice_index, placement, None)
 
 
 @dataclass(frozen=True)
@@ -192,15 +212,39 @@ class CropSampler:
         calcium = case.labels != BACKGROUND
         dense = (case.hu >= spec.threshold_hu) & ~calcium
         kinds = np.unique(case.confusers[dense])
-        self._centres = {
-            "calcium": _some_voxels(calcium, rng),
-            "dense": _some_voxels(dense & (case.confusers == 0), rng),
-            "body": _some_voxels(case.hu[::BODY_SLICE_STEP] > BODY_HU, rng)
-            * np.array([BODY_SLICE_STEP, 1, 1], dtype=np.int32),
+        self._centres: dict[str, list[NDArray[np.int32]]] = {
+            "hard": _voxel_sets([_hard_voxels(case)]),
+            "calcium": _voxel_sets([_some_voxels(calcium, rng)]),
+            "lesion": _lesion_voxels(calcium),
         }
-        self._confuser_centres = [
-            _some_voxels(dense & (case.confusers == kind), rng) for kind in kinds[kinds > 0]
-        ]
+        self._outside = self._voxels_of(dense, kinds, None, rng)
+        heart = case.heart
+        self._near = self._outside
+        if heart is not None and heart.any():
+            box = box_near(heart, case.geometry, sampling.heart_margin_mm)
+            near = widened(heart[box] > 0, case.geometry, sampling.heart_margin_mm)
+            self._near = self._voxels_of(dense, kinds, (box, near), rng)
+
+    def _voxels_of(
+        self,
+        dense: NDArray[np.bool_],
+        kinds: NDArray[np.uint8],
+        region: tuple[tuple[slice, slice, slice], NDArray[np.bool_]] | None,
+        rng: np.random.Generator,
+    ) -> dict[str, list[NDArray[np.int32]]]:
+        """Return voxels to centre crops on, within a box and a mask in it, or anywhere."""
+        box, near = region or ((slice(None),) * 3, np.ones((1, 1, 1), dtype=np.bool_))
+        corner = np.array([part.start or 0 for part in box], dtype=np.int32)
+        dense, confusers = dense[box] & near, self.case.confusers[box]
+        body = (self.case.hu[box] > BODY_HU) & near
+        step = np.array([BODY_SLICE_STEP, 1, 1], dtype=np.int32)
+        return {
+            "confuser": _voxel_sets(
+                _some_voxels(dense & (confusers == kind), rng) + corner for kind in kinds if kind
+            ),
+            "dense": _voxel_sets([_some_voxels(dense & (confusers == 0), rng) + corner]),
+            "body": _voxel_sets([_some_voxels(body[::BODY_SLICE_STEP], rng) * step + corner]),
+        }
 
     def draw(self, rng: np.random.Generator) -> Patch:
         """Return a random crop; the same generator state gives the same crop."""
@@ -219,34 +263,35 @@ class CropSampler:
             (size, size),
             pose,
         )
-        neighbours = window_indices(slice_index, self.case.hu.shape[0], self.spec.slice_count)
+        step = random_slice_step(
+            self.augmentation, self.case.geometry.spacing_between_slices_mm, rng
+        )
+        neighbours = window_indices(
+            slice_index, self.case.hu.shape[0], self.spec.slice_count, step=step
+        )
         # Each slice once: at an end of the scan the edge slice is repeated in the window.
         planes = {k: placement.resample(self.case.hu[k], AIR_HU) for k in set(neighbours.tolist())}
         hu = jitter_hu(np.stack([planes[int(k)] for k in neighbours]), self.augmentation, rng)
         window = hu_to_model_units(hu, self.spec.hu_range)
-        reference, is_counted = _reference(
-            self.case.labels[slice_index],
-            window[self.spec.slice_count // 2],
-            placement,
-            self.sampling,
-        )
-        return _patch(window, reference, is_counted, self.spec)
+        return _patch(window, self.case, slice_index, placement, self.sampling)
 
     def _draw_centre(self, rng: np.random.Generator) -> tuple[int, int, int]:
         sampling = self.sampling
-        bounds = np.cumsum([sampling.calcium_part, sampling.confuser_part, sampling.dense_part])
-        kind = ("calcium", "confuser", "dense", "body")[
+        bounds = np.cumsum(
+            [sampling.hard_part, sampling.calcium_part, sampling.confuser_part, sampling.dense_part]
+        )
+        kind = ("hard", "calcium", "confuser", "dense", "body")[
             int(np.searchsorted(bounds, rng.uniform(), side="right"))
         ]
-        if kind == "confuser" and self._confuser_centres:
-            # A kind first: the cartilage of the ribs would outnumber a valve by far.
-            chosen = self._confuser_centres[rng.integers(len(self._confuser_centres))]
-            slice_index, row, column = chosen[rng.integers(len(chosen))]
-            return int(slice_index), int(row), int(column)
+        if kind == "calcium" and rng.uniform() < sampling.lesion_part:
+            kind = "lesion"
+        is_anywhere = rng.uniform() < sampling.outside_part
+        sets = {**self._centres, **(self._outside if is_anywhere else self._near)}
         for candidate in (kind, "dense", "body"):
-            centres = self._centres.get(candidate, ())
-            if len(centres):
-                slice_index, row, column = centres[rng.integers(len(centres))]
+            if sets[candidate]:
+                # A set first: the cartilage of the ribs would outnumber a valve by far.
+                chosen = sets[candidate][rng.integers(len(sets[candidate]))]
+                slice_index, row, column = chosen[rng.integers(len(chosen))]
                 return int(slice_index), int(row), int(column)
         raise ValueError(f"Case {self.case.case_id} holds nothing above {BODY_HU} HU.")
 
@@ -285,57 +330,128 @@ def _some_voxels(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[
     return np.stack(np.unravel_index(flat, where.shape), axis=1).astype(np.int32)
 
 
-def _reference(
-    labels: NDArray[np.uint8],
-    middle_slice: ModelArray,
+def _voxel_sets(sets: Iterable[NDArray[np.int32]]) -> list[NDArray[np.int32]]:
+    return [voxels for voxels in sets if len(voxels)]
+
+
+def _hard_voxels(case: TrainingCase) -> NDArray[np.int32]:
+    path = case.folder / HARD_VOXELS_FILE
+    if not path.is_file():
+        return np.empty((0, 3), dtype=np.int32)
+    voxels: NDArray[np.int32] = np.load(path)
+    return voxels
+
+
+def _lesion_voxels(calcium: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
+    """Return the voxels of each lesion; voxels that touch by a corner belong together."""
+    voxels = np.argwhere(calcium).astype(np.int32)
+    if not len(voxels):
+        return []
+    low = voxels.min(axis=0)
+    box = tuple(slice(*bounds) for bounds in zip(low, voxels.max(axis=0) + 1, strict=True))
+    numbers, _ = ndimage.label(calcium[box], structure=np.ones((3, 3, 3), dtype=np.bool_))
+    of_voxel = numbers[tuple((voxels - low).T)]
+    return [voxels[of_voxel == number] for number in np.unique(of_voxel)]
+
+
+def box_near(
+    mask: NDArray[np.uint8] | NDArray[np.bool_], geometry: VolumeGeometry, margin_mm: float
+) -> tuple[slice, slice, slice]:
+    """Return the box around what is marked, wider by a margin on every side."""
+    bounds = []
+    for axis, spacing_mm in enumerate(geometry.spacing_mm):
+        others = tuple(other for other in range(3) if other != axis)
+        inside = np.flatnonzero(mask.any(axis=others))
+        margin = round(margin_mm / spacing_mm)
+        bounds.append(slice(max(0, int(inside[0]) - margin), int(inside[-1]) + margin + 1))
+    return bounds[0], bounds[1], bounds[2]
+
+
+def widened(
+    mask: NDArray[np.bool_], geometry: VolumeGeometry, margin_mm: float
+) -> NDArray[np.bool_]:
+    """Return a mask that reaches farther by a margin along every axis."""
+    # One axis after the other takes a moment; a ball of this size would take minutes.
+    for axis, spacing_mm in enumerate(geometry.spacing_mm):
+        mask = ndimage.maximum_filter1d(mask, 2 * round(margin_mm / spacing_mm) + 1, axis=axis)
+    return mask
+
+
+def _patch(
+    window: ModelArray,
+    case: TrainingCase,
+    slice_index: int,
     placement: Placement,
     sampling: SamplingConfig | None,
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return reference (label, row, column) and what counts (row, column) at the crop's pixels.
-
-    Without sampling settings every pixel counts.
-    """
+) -> Patch:
+    """Return window and reference of a crop; without sampling settings every pixel counts."""
     spec = placement.spec
-    planes = label_planes(np.asarray(labels), spec.labels)
-    reference = np.stack(
-        [
-            placement.resample(plane.astype(np.float32), 0.0) >= REFERENCE_CUT
-            if plane.any()
-            else np.zeros(placement.shape, dtype=np.bool_)
-            for plane in planes
-        ]
-    )
+    middle = window[spec.slice_count // 2]
+    is_dense = _is_above(middle, spec.threshold_hu, spec)
+    labels = np.asarray(case.labels[slice_index])
+    coverage = placement.resample((labels != BACKGROUND).astype(np.float32), 0.0)
+    calcium: NDArray[np.bool_] = coverage >= REFERENCE_CUT
     is_counted = np.ones(placement.shape, dtype=np.bool_)
-    if sampling is None:
-        return reference, is_counted
-    calcium: NDArray[np.bool_] = np.any(reference, axis=0)
-    if sampling.counted_above_hu is not None:
-        is_counted = calcium | _is_above(middle_slice, sampling.counted_above_hu, spec)
-    if sampling.edge_tolerance_pixels and calcium.any():
-        near = ndimage.binary_dilation(
-            calcium, np.ones((3, 3), dtype=np.bool_), iterations=sampling.edge_tolerance_pixels
-        )
-        is_counted[near & ~calcium & ~_is_above(middle_slice, spec.threshold_hu, spec)] = False
-    return reference, is_counted
+    if sampling is not None:
+        if sampling.counted_above_hu is not None:
+            is_counted = calcium | _is_above(middle, sampling.counted_above_hu, spec)
+        if sampling.edge_tolerance_pixels and calcium.any():
+            near = ndimage.binary_dilation(
+                calcium, np.ones((3, 3), dtype=np.bool_), iterations=sampling.edge_tolerance_pixels
+            )
+            is_counted[near & ~calcium & ~is_dense] = False
+        # Too little calcium to be learned as such, and too much to be learned as none.
+        is_counted[(coverage > 0.0) & ~calcium] = False
+    kind = np.full(placement.shape, UNKNOWN_KIND, dtype=np.int64)
+    if spec.has_artery_labels:
+        kind = _kinds(case, slice_index, placement, is_dense=is_dense, calcium=calcium)
+    return Patch(
+        # A copy: the prepared slices are read-only, which torch cannot express.
+        ct_patch=torch.from_numpy(np.array(window)),
+        reference=torch.from_numpy(calcium[np.newaxis].astype(np.float32)),
+        kind=torch.from_numpy(kind),
+        is_counted=torch.from_numpy(is_counted[np.newaxis]),
+        is_dense=torch.from_numpy(is_dense[np.newaxis]),
+    )
+
+
+def _kinds(
+    case: TrainingCase,
+    slice_index: int,
+    placement: Placement,
+    *,
+    is_dense: NDArray[np.bool_],
+    calcium: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Return what each dense pixel of a crop is, as far as the case knows."""
+    kind = np.full(placement.shape, UNKNOWN_KIND, dtype=np.int64)
+    labels = np.asarray(case.labels[slice_index])
+    confusers = np.asarray(case.confusers[slice_index])
+    if case.are_confusers_complete:
+        kind[is_dense] = _OTHER
+        # The rim of what has a name is often dense too, and nothing else.
+        named = ((labels > 0) | (confusers > 0)).astype(np.float32)
+        kind[placement.resample(named, 0.0) > 0.0] = UNKNOWN_KIND
+    for value in np.unique(confusers[confusers > 0]):
+        where = is_dense & _resampled(confusers == value, placement)
+        kind[where] = _KIND_OF_CONFUSER.get(Structure(int(value)), _OTHER)
+    # An artery without a name (CORONARY) leaves its pixels unknown.
+    kind[calcium] = UNKNOWN_KIND
+    for value in np.unique(labels[labels > 0]):
+        number = _KIND_OF_ARTERY.get(int(value))
+        if number is not None:
+            kind[calcium & _resampled(labels == value, placement)] = number
+    return kind
+
+
+def _resampled(mask: NDArray[np.bool_], placement: Placement) -> NDArray[np.bool_]:
+    if not mask.any():
+        return np.zeros(placement.shape, dtype=np.bool_)
+    covered: NDArray[np.bool_] = placement.resample(mask.astype(np.float32), 0.0) >= REFERENCE_CUT
+    return covered
 
 
 def _is_above(middle_slice: ModelArray, threshold_hu: float, spec: ModelSpec) -> NDArray[np.bool_]:
     threshold = hu_to_model_units(np.array([threshold_hu], np.float32), spec.hu_range)
     above: NDArray[np.bool_] = middle_slice >= threshold
     return above
-
-
-def _patch(
-    window: ModelArray,
-    reference: NDArray[np.bool_],
-    is_counted: NDArray[np.bool_],
-    spec: ModelSpec,
-) -> Patch:
-    is_dense = _is_above(window[spec.slice_count // 2], spec.threshold_hu, spec)
-    return Patch(
-        # A copy: the prepared slices are read-only, which torch cannot express.
-        ct_patch=torch.from_numpy(np.array(window)),
-        reference=torch.from_numpy(reference.astype(np.float32)),
-        is_counted=torch.from_numpy(is_counted[np.newaxis]),
-        is_dense=torch.from_numpy(is_dense[np.newaxis]),
-    )

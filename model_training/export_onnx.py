@@ -7,6 +7,7 @@ batch normalisation) stay float32, since their values span more than float16 hol
 
 from __future__ import annotations
 
+import base64
 import copy
 import math
 import tempfile
@@ -21,11 +22,25 @@ import onnx
 import onnxruntime
 import torch
 from onnx import numpy_helper
+from onnxruntime.capi.onnxruntime_pybind11_state import (
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+)
 from scipy.special import expit
 from torch import nn
 
 from calcium_scoring.errors import ModelRejected
+from calcium_scoring.model_input.heart_region import (
+    HEART_FILE_KEY,
+    HEART_INPUT_NAME,
+    HEART_METADATA_KEY,
+    HEART_OUTPUT_NAME,
+    HeartSpec,
+)
 from calcium_scoring.model_input.preprocessing import ModelArray
+from calcium_scoring.model_input.segmentation import CalciumModel, HeartModel
 from calcium_scoring.model_input.spec import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelSpec
 from calcium_scoring.model_input.tiling import PredictPatch
 
@@ -55,8 +70,12 @@ class ExportedModel:
     max_probability_difference: float
 
 
-def export_onnx(network: nn.Module, spec: ModelSpec, path: Path) -> ExportedModel:
+def export_onnx(
+    network: nn.Module, spec: ModelSpec, path: Path, *, heart_finder: bytes | None = None
+) -> ExportedModel:
     """Write a network as an ONNX file, if the file gives the same probabilities as the network.
+
+    ``heart_finder`` is the ONNX file of the network that finds the heart; it travels inside.
 
     Input ``ct_patch`` and output ``calcium_logits`` have free batch, row and column sizes. The
     comparison is with the network whose weights are rounded in the same way.
@@ -64,17 +83,24 @@ def export_onnx(network: nn.Module, spec: ModelSpec, path: Path) -> ExportedMode
     Raises
     ------
     ModelRejected
-        If any probability differs by more than 1e-4; nothing is written.
+        If any probability differs by more than 1e-4, or ``heart_finder`` cannot be opened; nothing
+        is written.
     """
+    if heart_finder is not None:
+        heart_model_of(heart_finder)
     rounded = with_float16_weights(network).eval()
     with tempfile.TemporaryDirectory() as scratch:
         graph_file = Path(scratch) / "graph.onnx"
         _export_graph(rounded, spec, graph_file)
         model = onnx.load(graph_file)
     _store_weights_as_float16(model)
-    _forget_origin(model)
+    forget_origin(model)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, spec.to_json()
+    if heart_finder is not None:
+        entry = model.metadata_props.add()
+        entry.key = HEART_FILE_KEY
+        entry.value = base64.b64encode(heart_finder).decode("ascii")
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString(deterministic=True)
 
@@ -92,11 +118,44 @@ def export_onnx(network: nn.Module, spec: ModelSpec, path: Path) -> ExportedMode
     return ExportedModel(path, spec, len(content), difference)
 
 
-def load_onnx(path: Path, *, thread_count: int = 1) -> tuple[ModelSpec, PredictPatch]:
-    """Open an ONNX file as serving does: its specification, and its network as a function."""
-    session = _session(path.read_bytes(), thread_count)
+def load_onnx(path: Path, *, thread_count: int = 1) -> CalciumModel:
+    """Open an ONNX file as serving does."""
+    session = open_session(path.read_bytes(), thread_count)
     metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
-    return ModelSpec.from_json(metadata.get(METADATA_KEY, "")), _predictor(session)
+    spec = ModelSpec.from_json(metadata.get(METADATA_KEY, ""))
+    heart_file = heart_finder_of(path)
+    heart = None if heart_file is None else heart_model_of(heart_file, thread_count=thread_count)
+    return CalciumModel(spec, _predictor(session), heart)
+
+
+def heart_finder_of(path: Path) -> bytes | None:
+    """Return the file of the network that finds the heart from within a model file."""
+    model = onnx.load(path)
+    encoded = {entry.key: entry.value for entry in model.metadata_props}.get(HEART_FILE_KEY)
+    return None if encoded is None else base64.b64decode(encoded, validate=True)
+
+
+def heart_model_of(content: bytes, *, thread_count: int = 1) -> HeartModel:
+    """Open the file of the network that finds the heart.
+
+    Raises
+    ------
+    ModelRejected
+        If it is no model file, or that of another network.
+    """
+    try:
+        session = open_session(content, thread_count)
+    except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
+        raise ModelRejected("The network that finds the heart cannot be loaded.") from error
+    metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+
+    def predict(ct_coarse: ModelArray) -> ModelArray:
+        heart_logits: ModelArray = session.run([HEART_OUTPUT_NAME], {HEART_INPUT_NAME: ct_coarse})[
+            0
+        ]
+        return heart_logits
+
+    return HeartModel(HeartSpec.from_json(metadata.get(HEART_METADATA_KEY, "")), predict)
 
 
 def torch_predictor(network: nn.Module, device: str = "cpu") -> PredictPatch:
@@ -129,7 +188,7 @@ def max_probability_difference(network: nn.Module, content: bytes, spec: ModelSp
     A trained network sees no calcium in made-up tissue, and probabilities near 0 would agree
     whatever the logits; so they are compared a second time with the median logit moved to 0.
     """
-    by_onnx, by_torch = _predictor(_session(content, 1)), torch_predictor(network)
+    by_onnx, by_torch = _predictor(open_session(content, 1)), torch_predictor(network)
     rng = np.random.default_rng(0)
     largest = 0.0
     for batch, rows, columns in _CHECKED_SHAPES:
@@ -198,7 +257,7 @@ def _is_stored_as_float16(shape: Sequence[int]) -> bool:
     return len(shape) > 1 and math.prod(shape) >= SMALLEST_FLOAT16_SIZE
 
 
-def _forget_origin(model: onnx.ModelProto) -> None:
+def forget_origin(model: onnx.ModelProto) -> None:
     """Remove the exporter's notes: stack traces with paths of the machine that trained."""
     del model.metadata_props[:]
     model.doc_string = ""
@@ -209,7 +268,8 @@ def _forget_origin(model: onnx.ModelProto) -> None:
         part.doc_string = ""
 
 
-def _session(content: bytes, thread_count: int) -> onnxruntime.InferenceSession:
+def open_session(content: bytes, thread_count: int) -> onnxruntime.InferenceSession:
+    """Open the content of an ONNX file on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count
     options.log_severity_level = _ORT_ERROR

@@ -22,15 +22,23 @@ Our choice among the exponential forms: against ``exp(-IoU)`` it differs by a fa
 constant, is exactly 0 for a perfect overlap, and lies in [0, 1.72], the magnitude of the bootstrap
 loss. The smoothing ``s`` of one pixel gives a batch without calcium a loss of 0 when nothing is
 found.
+
+Kind loss (ours, for a network with more than one channel): the softmax over the channels after the
+first is trained by cross entropy on dense pixels whose kind is known. Each kind present in the
+batch has the same weight, however many pixels it has.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+UNKNOWN_KIND: Final = -1
+"""Of a pixel that is not dense, or whose kind nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class LossConfig:
     """Switch of the ablation."""
     iou_weight: float = 1.0
     iou_smoothing_pixels: float = 1.0
+    kind_weight: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0.0 < self.background_threshold <= 1.0:
@@ -57,15 +66,20 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class LossParts:
-    """The loss and what it is made of; scalars. ``iou`` is None where it is switched off."""
+    """The loss and what it is made of; scalars. A part that is switched off is None."""
 
     total: Tensor
     bootstrap: Tensor
     iou: Tensor | None
+    kind: Tensor | None
 
 
 def calcium_loss(
-    calcium_logits: Tensor, reference: Tensor, is_counted: Tensor, config: LossConfig
+    calcium_logits: Tensor,
+    reference: Tensor,
+    is_counted: Tensor,
+    config: LossConfig,
+    kind: Tensor | None = None,
 ) -> LossParts:
     """Return the loss of a batch.
 
@@ -74,21 +88,36 @@ def calcium_loss(
     calcium_logits
         (batch, label, row, column), any float type; computed in float32.
     reference
-        Same shape: 1 where the label is, else 0.
+        (batch, 1, row, column): 1 where coronary calcium is, else 0.
     is_counted
-        (batch, 1, row, column) or the same shape, bool: pixels outside count for nothing.
+        (batch, 1, row, column), bool: pixels outside count for nothing in the first channel.
     config
         Coefficients and switches.
+    kind
+        (batch, row, column), int64: number of the channel after the first that a pixel belongs
+        to, or ``UNKNOWN_KIND``. Not looked at where there is one channel.
     """
     logits = calcium_logits.float()
-    counted = is_counted.expand_as(logits)
-    bootstrap = bootstrap_loss(logits, reference, counted, config)
-    if not config.iou:
-        return LossParts(bootstrap, bootstrap, None)
-    iou = exponential_iou_loss(
-        logits, reference, counted, smoothing_pixels=config.iou_smoothing_pixels
-    )
-    return LossParts(bootstrap + config.iou_weight * iou, bootstrap, iou)
+    coronary = logits[:, :1]
+    bootstrap = bootstrap_loss(coronary, reference, is_counted, config)
+    total, iou, by_kind = bootstrap, None, None
+    if config.iou:
+        iou = exponential_iou_loss(
+            coronary, reference, is_counted, smoothing_pixels=config.iou_smoothing_pixels
+        )
+        total = total + config.iou_weight * iou
+    if logits.shape[1] > 1 and kind is not None:
+        by_kind = kind_loss(logits[:, 1:], kind)
+        total = total + config.kind_weight * by_kind
+    return LossParts(total, bootstrap, iou, by_kind)
+
+
+def kind_loss(kind_logits: Tensor, kind: Tensor) -> Tensor:
+    """Cross entropy over the pixels of known kind, averaged within a kind, then over kinds."""
+    costs = functional.cross_entropy(kind_logits, kind, ignore_index=UNKNOWN_KIND, reduction="none")
+    means = [costs[kind == number].mean() for number in torch.unique(kind[kind != UNKNOWN_KIND])]
+    # Without a known pixel the costs are zeros that still belong to the graph.
+    return torch.stack(means).mean() if means else costs.sum()
 
 
 def bootstrap_loss(

@@ -17,13 +17,16 @@ blocks); widths and strides are lost in its text and are values of :class:`Netwo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+OUTPUT_LAYER: Final = "head.3."
+"""Names of the parameters of the last convolution begin so."""
 
 SKIP_COUNT: Final = 3
 """Skip connections and decoder modules (paper, 2.3); their strides are 2, 4 and 8."""
@@ -338,6 +341,31 @@ def _skip_connection(index: int, channels: int, config: NetworkConfig) -> tuple[
     if config.rau:
         parts.append(ResidualAtrousUnit(channels, config.rau_dilations, config.rau_branch_divisor))
     return nn.Sequential(*parts), channels
+
+
+def load_weights(network: DenseRAUnet, weights: Mapping[str, Tensor]) -> None:
+    """Give a network weights to start from.
+
+    Where ``weights`` have fewer output channels than the network, as those of a binary one have,
+    the first channels are taken and the others keep what they were initialised with.
+
+    Raises
+    ------
+    ValueError
+        If the weights belong to a network of another shape.
+    """
+    own = network.state_dict()
+    adapted = {}
+    for name, value in weights.items():
+        if name in own and name.startswith(OUTPUT_LAYER) and len(value) < len(own[name]):
+            adapted[name] = own[name].clone()
+            adapted[name][: len(value)] = value
+        else:
+            adapted[name] = value
+    try:
+        network.load_state_dict(adapted)
+    except RuntimeError as error:
+        raise ValueError(f"These weights are of another network: {error}") from error
 
 
 PAPER_NETWORK: Final = NetworkConfig()

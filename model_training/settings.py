@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_type_hints
 
-from calcium_scoring.model_input.spec import ModelSpec
+from calcium_scoring.model_input.spec import CORONARY_LABEL, ModelSpec
 from model_training.augmentation import AugmentationConfig
 from model_training.dataset import SamplingConfig
 from model_training.losses import LossConfig
@@ -58,7 +58,7 @@ class TrainingConfig:
     checkpoint_steps: int = 200
     """Steps between checkpoints and validations."""
     pixel_spacing_mm: float = 0.7
-    labels: tuple[str, ...] = ("CORONARY",)
+    labels: tuple[str, ...] = (CORONARY_LABEL,)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from calcium_scoring.model_input.heart_region import HeartSpec
 from calcium_scoring.phantom.patient import PhantomPatient, simulate_patient
 from calcium_scoring.phantom.structures import Structure
-from model_training.cases import CASE_FILE, Split, TrainingCase, read_case, split_seeds, write_case
+from calcium_scoring.volume.ct_volume import CtVolume
+from calcium_scoring.volume.label_map import LabelMap
+from model_training.cases import (
+    CASE_FILE,
+    Attribute,
+    Split,
+    TrainingCase,
+    read_case,
+    split_seeds,
+    write_case,
+)
+from model_training.dataset import box_near
+from model_training.heart_finder.cases import write_heart_case
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +40,15 @@ _EVERYWHERE = (Structure.NONE, Structure.BONE, Structure.TABLE)
 
 
 def simulate_cases(
-    root: Path, split: Split, *, first: int, count: int, worker_count: int = 1
+    root: Path,
+    split: Split,
+    *,
+    first: int,
+    count: int,
+    worker_count: int = 1,
+    near_heart_mm: float | None = None,
+    hearts: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Iterator[TrainingCase]:
     """Simulate patients of a split and yield their cases as they are ready.
 
@@ -38,14 +62,28 @@ def simulate_cases(
         Which of its seeds: the ``first``-th and those after it.
     worker_count
         Processes, each at a low priority.
+    near_heart_mm
+        Keep only the box around the heart that is wider by this on every side; None keeps all.
+    hearts
+        Folder that also receives the whole scan as a coarse volume for the heart finder.
+    overrides
+        Settings of :func:`simulate_patient` that shall not be drawn.
     """
+    make = partial(
+        _simulate_case,
+        root,
+        split,
+        near_heart_mm=near_heart_mm,
+        hearts=hearts,
+        overrides=overrides or {},
+    )
     seeds = split_seeds(split, first, count)
     if worker_count <= 1:
         for seed in seeds:
-            yield _simulate_case(root, split, seed)
+            yield make(seed)
         return
     with ProcessPoolExecutor(worker_count, initializer=_lower_priority) as pool:
-        futures = [pool.submit(_simulate_case, root, split, seed) for seed in seeds]
+        futures = [pool.submit(make, seed) for seed in seeds]
         for future in as_completed(futures):
             yield future.result()
 
@@ -55,24 +93,63 @@ def case_id_of_seed(seed: int) -> str:
     return f"phantom-{seed:06d}"
 
 
-def case_of_patient(root: Path, split: Split, patient: PhantomPatient) -> TrainingCase:
-    """Write a simulated patient as a case."""
+def case_of_patient(
+    root: Path, split: Split, patient: PhantomPatient, *, near_heart_mm: float | None = None
+) -> TrainingCase:
+    """Write a simulated patient as a case, whole or the box around the heart."""
     confusers = np.where(np.isin(patient.structures, _EVERYWHERE), 0, patient.structures)
+    whole = (slice(None), slice(None), slice(None))
+    box = whole
+    if near_heart_mm is not None and patient.heart.any():
+        box = box_near(patient.heart, patient.volume.geometry, near_heart_mm)
+    geometry = patient.volume.geometry.cropped(box)
     return write_case(
         root,
         case_id_of_seed(patient.seed),
         split=split,
-        volume=patient.volume,
-        reference=patient.truth,
-        confusers=confusers.astype(np.uint8),
+        volume=CtVolume(geometry, patient.volume.hu[box].copy(), patient.volume.acquisition),
+        reference=LabelMap(geometry, patient.truth.labels[box].copy()),
+        confusers=confusers[box].astype(np.uint8),
+        heart=patient.heart[box],
+        are_confusers_complete=True,
+        attributes=attributes_of_patient(patient),
     )
 
 
-def _simulate_case(root: Path, split: Split, seed: int) -> TrainingCase:
+def is_simulated(case: TrainingCase) -> bool:
+    """Tell whether a case is a simulated patient: only that one knows how it was scanned."""
+    return any(name.startswith("scan.") for name in case.attributes)
+
+
+def attributes_of_patient(patient: PhantomPatient) -> dict[str, Attribute]:
+    """Return the settings of patient and scan that are single values, as ``scan.motion_mm``."""
+    return {
+        f"{name}.{item.name}": value
+        for name, settings in (
+            ("patient", patient.patient_settings),
+            ("scan", patient.scan_settings),
+        )
+        for item in fields(settings)
+        if isinstance(value := getattr(settings, item.name), str | float | int)
+    }
+
+
+def _simulate_case(
+    root: Path,
+    split: Split,
+    seed: int,
+    *,
+    near_heart_mm: float | None,
+    hearts: Path | None,
+    overrides: Mapping[str, Any],
+) -> TrainingCase:
     folder = root / case_id_of_seed(seed)
     if (folder / CASE_FILE).is_file():
         return read_case(folder)
-    return case_of_patient(root, split, simulate_patient(seed))
+    patient = simulate_patient(seed, **overrides)
+    if hearts is not None:
+        write_heart_case(hearts, split, patient, HeartSpec())
+    return case_of_patient(root, split, patient, near_heart_mm=near_heart_mm)
 
 
 def _lower_priority() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Subset
 from torch.utils.tensorboard import SummaryWriter
 
+from calcium_scoring.model_input.spec import ALL_LABELS
 from model_training.augmentation import NO_AUGMENTATION
 from model_training.cases import TrainingCase
 from model_training.dataset import CropDataset, Patch
 from model_training.losses import calcium_loss
 from model_training.metrics import VoxelCounts
-from model_training.network import DenseRAUnet
+from model_training.network import DenseRAUnet, load_weights
 from model_training.settings import TrainingConfig, training_config_from
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ def train(
     run_folder: Path,
     device: str = "cpu",
     worker_count: int = 1,
+    initial_weights: Mapping[str, Tensor] | None = None,
     after_checkpoint: Callable[[int], None] | None = None,
 ) -> Checkpoint:
     """Train a network, or go on where the checkpoint in ``run_folder`` stands.
@@ -62,15 +65,18 @@ def train(
     Writes ``checkpoint.pt`` (everything needed to go on), ``best.pt`` (the best validation F1 so
     far) and TensorBoard events into ``run_folder``. Crops are cut by ``worker_count`` processes
     ahead of the network; with 0 in this process. The same settings, cases and seed give the same
-    crops whatever the number of workers, also after going on. ``after_checkpoint`` is told the
-    step of each checkpoint that was written.
+    crops whatever the number of workers, also after going on. A new run starts from
+    ``initial_weights`` where they are given (:func:`load_weights`). ``after_checkpoint`` is told
+    the step of each checkpoint that was written.
 
     Raises
     ------
     ValueError
         If ``run_folder`` holds a checkpoint of other settings.
     """
-    run = _Run(config, _total_steps(config, cases), run_folder, torch.device(device))
+    run = _Run(
+        config, _total_steps(config, cases), run_folder, torch.device(device), initial_weights
+    )
     crops = CropDataset(
         cases,
         config.model_spec(model_version="training"),
@@ -111,7 +117,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
         config = training_config_from(stored["config"])
         network = DenseRAUnet(config.network).to(device)
         network.load_state_dict(stored["exported_weights"])
-    except (OSError, KeyError, RuntimeError, ValueError, UnpicklingError) as error:
+    except (OSError, EOFError, KeyError, RuntimeError, ValueError, UnpicklingError) as error:
         raise ValueError(f"{path} is no checkpoint of this version: {error}") from error
     return Checkpoint(config, network.eval(), int(stored["step"]), float(stored["validation_f1"]))
 
@@ -120,7 +126,12 @@ class _Run:
     """The state of a run that changes from step to step."""
 
     def __init__(
-        self, config: TrainingConfig, total_steps: int, folder: Path, device: torch.device
+        self,
+        config: TrainingConfig,
+        total_steps: int,
+        folder: Path,
+        device: torch.device,
+        initial_weights: Mapping[str, Tensor] | None,
     ) -> None:
         self.config = config
         self.total_steps = total_steps
@@ -131,6 +142,8 @@ class _Run:
         self.best_f1 = -1.0
         torch.manual_seed(config.seed)
         self.network = DenseRAUnet(config.network).to(device)
+        if initial_weights is not None:
+            load_weights(self.network, initial_weights)
         # A training step on a CPU takes about a quarter less time with channels last.
         torch.nn.utils.convert_conv2d_weight_memory_format(self.network, torch.channels_last)
         self.optimizer = _optimizer(self.network, config)
@@ -163,6 +176,7 @@ class _Run:
             batch["reference"].to(self.device, non_blocking=True),
             batch["is_counted"].to(self.device, non_blocking=True),
             self.config.loss,
+            batch["kind"].to(self.device, non_blocking=True),
         )
         if not torch.isfinite(parts.total):
             raise FloatingPointError(
@@ -184,22 +198,27 @@ class _Run:
         scalars = {"loss": parts.total, "bootstrap_loss": parts.bootstrap}
         if parts.iou is not None:
             scalars["iou_loss"] = parts.iou
+        if parts.kind is not None:
+            scalars["kind_loss"] = parts.kind
         return {name: float(value.detach()) for name, value in scalars.items()}
 
     def validate_and_save(self, batches: Sequence[Patch], writer: SummaryWriter) -> None:
         """Measure the F1 on held-out crops and write the checkpoints."""
-        counts = voxel_counts(self.exported_network, batches, self.device)
+        counts, kind_recall = crop_agreement(self.exported_network, batches, self.device)
         self.validation_f1 = counts.f1
         writer.add_scalar("validation_f1", counts.f1, self.step)
         writer.add_scalar("validation_precision", counts.precision, self.step)
         writer.add_scalar("validation_sensitivity", counts.sensitivity, self.step)
         logger.info(
-            "step %d: F1 %.3f on held-out crops (precision %.3f, sensitivity %.3f)",
+            "step %d: F1 %.3f on held-out crops (precision %.3f, sensitivity %.3f); kinds: %s",
             self.step,
             counts.f1,
             counts.precision,
             counts.sensitivity,
+            ", ".join(f"{name} {recall:.2f}" for name, recall in kind_recall.items()) or "none",
         )
+        for name, recall in kind_recall.items():
+            writer.add_scalar(f"validation_recall/{name}", recall, self.step)
         is_best = counts.f1 > self.best_f1
         self.best_f1 = max(self.best_f1, counts.f1)
         state = self._state()
@@ -251,18 +270,30 @@ class _Run:
 
 
 @torch.no_grad()
-def voxel_counts(
+def crop_agreement(
     network: nn.Module, batches: Sequence[Patch], device: torch.device, threshold: float = 0.5
-) -> VoxelCounts:
-    """Count the dense voxels of some crops by what the network and the reference say of them."""
+) -> tuple[VoxelCounts, dict[str, float]]:
+    """Compare network and reference on the dense voxels of some crops.
+
+    Returns the counts of coronary calcium, and for each kind that the reference names the part of
+    its pixels that the network names so; empty for a network that names none.
+    """
     network.eval()
     counts = VoxelCounts(0, 0, 0)
+    right: Counter[str] = Counter()
+    known: Counter[str] = Counter()
     for batch in batches:
         logits = network(_ct_patch(batch, device)).cpu()
-        found = ((torch.sigmoid(logits) >= threshold) & batch["is_dense"]).any(dim=1)
-        calcium = ((batch["reference"] > 0.5) & batch["is_dense"]).any(dim=1)
+        found = (torch.sigmoid(logits[:, :1]) >= threshold) & batch["is_dense"]
+        calcium = (batch["reference"] > 0.5) & batch["is_dense"]
         counts += VoxelCounts.of(found.numpy(), calcium.numpy())
-    return counts
+        if logits.shape[1] > 1:
+            named = logits[:, 1:].argmax(dim=1)
+            for number, label in enumerate(ALL_LABELS[1:]):
+                of_kind = batch["kind"] == number
+                known[label] += int(of_kind.sum())
+                right[label] += int((of_kind & (named == number)).sum())
+    return counts, {label: right[label] / count for label, count in known.items() if count}
 
 
 def learning_rate_factor(step: int, config: TrainingConfig, total_steps: int) -> float:

@@ -17,6 +17,9 @@ VALIDATION_PART: Final = 0.15
 TEST_PART: Final = 0.15
 """Parts of the patients; the rest is for training. Our choice."""
 
+PATIENT_ATTRIBUTE: Final = "patient"
+"""Attribute of a kept case: whose scan it is, so that results are resampled by patient."""
+
 SCORES_ONLY: Final = ImportProblem(
     "scores_only", "The reference is a score; training needs a mask."
 )
@@ -70,6 +73,7 @@ def keep_cases(
                 volume=case.volume,
                 reference=case.reference,
                 confusers=np.zeros(case.volume.geometry.shape, dtype=np.uint8),
+                attributes={PATIENT_ATTRIBUTE: case.patient},
             )
             continue
         if left_out is not None:

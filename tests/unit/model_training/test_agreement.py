@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from calcium_scoring.scoring.categories import risk_category
 from model_training.agreement import (
     Bootstrap,
     Estimate,
@@ -23,9 +25,12 @@ from model_training.agreement import (
     match_lesions,
     mean_dice,
     pearson,
+    pooled_part,
     score_agreement,
     score_icc,
     voxel_f1,
+    voxel_precision,
+    voxel_sensitivity,
 )
 from model_training.metrics import VoxelCounts
 
@@ -158,11 +163,22 @@ def test_region_that_covers_two_lesions_detects_both_and_counts_once() -> None:
     assert counts + counts == LesionCounts(4, 4, 4, 2)
 
 
-def test_lesions_that_meet_only_at_a_corner_are_two() -> None:
+@pytest.mark.parametrize(
+    ("voxels", "lesions"),
+    [
+        (((0, 0, 0), (0, 1, 1)), 1),  # a corner within a slice
+        (((0, 1, 1), (1, 1, 1)), 1),  # the same pixel of the next slice
+        (((0, 0, 1), (1, 1, 1)), 2),  # a neighbouring pixel of the next slice
+    ],
+)
+def test_lesions_are_joined_as_a_report_joins_them(
+    voxels: tuple[tuple[int, int, int], ...], lesions: int
+) -> None:
     mask = np.zeros((2, 3, 3), dtype=bool)
-    mask[0, 0, 0] = mask[0, 1, 1] = mask[1, 1, 1] = True
+    for voxel in voxels:
+        mask[voxel] = True
 
-    assert match_lesions(mask, mask).reference_lesions == 2
+    assert match_lesions(mask, mask).reference_lesions == lesions
 
 
 def test_interval_contains_the_value_and_comes_again_with_the_same_seed() -> None:
@@ -279,3 +295,77 @@ def test_unusable_input_is_refused() -> None:
         score_icc(SCORES, SCORES, patients=["one"])
     with pytest.raises(Undefined, match="subjects and raters"):
         icc_a1([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("is_by_patient", [False, True])
+def test_intervals_are_those_of_drawing_scans_one_by_one(is_by_patient: bool) -> None:
+    rng = np.random.default_rng(3)
+    reference = rng.lognormal(4.0, 1.5, 24)
+    measured = reference * rng.normal(1.05, 0.3, 24)
+    patients = [f"p{index // 2 if is_by_patient else index}" for index in range(24)]
+    rows = [
+        [row for row, patient in enumerate(patients) if patient == name]
+        for name in dict.fromkeys(patients)
+    ]
+    expected = [risk_category(score) for score in reference]
+    found = [risk_category(score) for score in measured]
+
+    def by_hand(statistic: Callable[[list[int]], float]) -> tuple[float, float]:
+        drawn = np.random.default_rng(QUICK.seed).integers(len(rows), size=(200, len(rows)))
+        values = [statistic([row for one in draw for row in rows[one]]) for draw in drawn]
+        low, high = np.quantile(values, (0.025, 0.975))
+        return float(low), float(high)
+
+    agreement = score_agreement(
+        reference.tolist(), measured.tolist(), patients=patients, bootstrap=QUICK
+    )
+    table, differences = np.column_stack((reference, measured)), measured - reference
+
+    for estimate, statistic in (
+        (agreement.icc, lambda chosen: icc_a1(table[chosen])),
+        (
+            agreement.pearson,
+            lambda chosen: float(np.corrcoef(reference[chosen], measured[chosen])[0, 1]),
+        ),
+        (agreement.bland_altman.bias, lambda chosen: float(differences[chosen].mean())),
+        (
+            agreement.bland_altman.upper_limit,
+            lambda chosen: float(
+                differences[chosen].mean() + 1.96 * differences[chosen].std(ddof=1)
+            ),
+        ),
+        (
+            agreement.kappa,
+            lambda chosen: linear_kappa(
+                confusion_matrix([expected[one] for one in chosen], [found[one] for one in chosen])
+            ),
+        ),
+        (
+            agreement.category_accuracy,
+            lambda chosen: float(np.mean([expected[one] == found[one] for one in chosen])),
+        ),
+    ):
+        assert estimate.interval == pytest.approx(by_hand(statistic), rel=1e-9)
+
+
+def test_relative_differences_are_of_the_mean_of_both_and_leave_out_zeros() -> None:
+    result = bland_altman(
+        [0.0, 0.0, 100.0, 90.0], [0.0, 5.0, 100.0, 110.0], is_relative=True, bootstrap=QUICK
+    )
+
+    # 200 %, 0 % and 20 / 100
+    assert result.bias.n == 3
+    assert result.bias.value == pytest.approx((200.0 + 0.0 + 20.0) / 3.0)
+
+
+def test_precision_and_sensitivity_pool_the_voxels_of_all_scans() -> None:
+    counts = [VoxelCounts(90, 10, 30), VoxelCounts(0, 20, 0)]
+
+    assert voxel_precision(counts, bootstrap=QUICK).value == pytest.approx(90 / 120)
+    assert voxel_sensitivity(counts, bootstrap=QUICK).value == pytest.approx(90 / 120)
+
+
+def test_part_of_nothing_is_not_defined() -> None:
+    part = pooled_part([(0.0, 0.0), (0.0, 0.0)], "no scan holds any", bootstrap=QUICK)
+
+    assert (part.value, part.n, part.reason) == (None, 2, "no scan holds any")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import CORONARY, LabelMap
 from model_training.cases import (
     SPLIT_SEEDS,
+    Attribute,
     find_cases,
     read_case,
     require_cases,
@@ -127,3 +129,92 @@ def test_case_with_an_unknown_split_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="'holdout' is none of train, validation, test"):
         read_case(tmp_path / "a")
+
+
+def test_heart_and_attributes_come_back_as_they_were_written(tmp_path: Path) -> None:
+    heart = np.zeros(GEOMETRY.shape, dtype=np.bool_)
+    heart[1, 1:, 2] = True
+    attributes: dict[str, Attribute] = {
+        "scan.kernel": "soft",
+        "scan.noise_hu": 17.5,
+        "patient.is_female": True,
+    }
+
+    write_case(
+        tmp_path,
+        "a",
+        split="train",
+        volume=volume_of(40.0),
+        reference=labels_of(0),
+        confusers=np.zeros(GEOMETRY.shape, dtype=np.uint8),
+        are_confusers_complete=True,
+        heart=heart,
+        attributes=attributes,
+    )
+
+    case = read_case(tmp_path / "a")
+    assert case.heart is not None
+    assert case.heart.dtype == np.uint8
+    assert np.array_equal(case.heart, heart)
+    assert case.attributes == attributes
+    assert case.are_confusers_complete
+
+
+def test_what_is_not_known_of_a_case_is_not_made_up(tmp_path: Path) -> None:
+    case = write_case(
+        tmp_path,
+        "a",
+        split="train",
+        volume=volume_of(40.0),
+        reference=labels_of(0),
+        confusers=np.zeros(GEOMETRY.shape, dtype=np.uint8),
+    )
+
+    assert case.heart is None
+    assert case.attributes == {}
+    assert not case.are_confusers_complete
+
+
+def test_case_that_was_written_before_hearts_were_known_is_still_read(tmp_path: Path) -> None:
+    written = write_case(
+        tmp_path,
+        "a",
+        split="train",
+        volume=volume_of(40.0),
+        reference=labels_of(0),
+        confusers=np.zeros(GEOMETRY.shape, dtype=np.uint8),
+    )
+    path = written.folder / "case.json"
+    description = json.loads(path.read_text())
+    del description["attributes"], description["are_confusers_complete"]
+    path.write_text(json.dumps(description))
+
+    assert read_case(written.folder) == written
+
+
+def test_heart_of_another_grid_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must lie on the grid of the volume"):
+        write_case(
+            tmp_path,
+            "a",
+            split="train",
+            volume=volume_of(40.0),
+            reference=labels_of(0),
+            confusers=np.zeros(GEOMETRY.shape, dtype=np.uint8),
+            heart=np.zeros((2, 3, 5), dtype=np.bool_),
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_case_that_is_written_again_forgets_the_heart_it_had(tmp_path: Path) -> None:
+    for heart in (np.ones(GEOMETRY.shape, dtype=np.bool_), None):
+        case = write_case(
+            tmp_path,
+            "a",
+            split="train",
+            volume=volume_of(40.0),
+            reference=labels_of(0),
+            confusers=np.zeros(GEOMETRY.shape, dtype=np.uint8),
+            heart=heart,
+        )
+        assert (case.heart is None) == (heart is None)

@@ -52,13 +52,15 @@ def test_cases_become_a_model_that_is_evaluated(tmp_path: Path) -> None:
         "export", "--checkpoint", run / "best.pt", "--model-version", "0.0.1", "--out", model
     )
     evaluated = call(
-        "evaluate", "--model", model, "--cases", cases, "--json-out", tmp_path / "figures.json"
-    )
+        "evaluate", "--model", model, "--cases", cases, "--out", tmp_path / "evaluation",
+        "--cache", tmp_path / "cache", "--resamples", 100,
+    )  # fmt: skip
 
     assert "probabilities differ by at most" in exported.replace("\n", " ")
     assert "0.0.1" in evaluated
-    figures = json.loads((tmp_path / "figures.json").read_text())
+    figures = json.loads((tmp_path / "evaluation" / "figures.json").read_text())
     assert [case["case_id"] for case in figures["cases"]] == ["x"]
+    assert "--split test" in (tmp_path / "evaluation" / "README.md").read_text()
 
 
 def test_help_names_every_command() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +10,23 @@ import pytest
 import torch
 
 from calcium_scoring.model_input.intensity import hu_to_model_units
-from calcium_scoring.model_input.spec import ModelSpec
+from calcium_scoring.model_input.spec import ALL_LABELS, ModelSpec
+from calcium_scoring.phantom.structures import Structure
 from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
 from model_training.augmentation import NO_AUGMENTATION, AugmentationConfig, Pose
 from model_training.cases import TrainingCase, write_case
 from model_training.dataset import (
+    HARD_VOXELS_FILE,
     CropDataset,
     CropSampler,
     Placement,
     SamplingConfig,
     WindowDataset,
-    label_planes,
+    box_near,
 )
+from model_training.losses import UNKNOWN_KIND
 
 SPEC = ModelSpec()
 
@@ -145,14 +149,6 @@ def test_single_pixel_of_calcium_is_never_lost_between_the_grids(tmp_path: Path)
             assert reference[int(r) : int(r) + 2, int(c) : int(c) + 2].any()
 
 
-def test_planes_follow_the_labels_of_the_model() -> None:
-    labels = np.array([[0, Artery.LAD, Artery.RCA, CORONARY]], dtype=np.uint8)
-
-    planes = label_planes(labels, ("CORONARY", "LAD", "RCA"))
-
-    assert planes.astype(int).tolist() == [[[0, 1, 1, 1]], [[0, 1, 0, 0]], [[0, 0, 1, 0]]]
-
-
 def test_case_without_calcium_gives_dense_crops_instead(tmp_path: Path, case: TrainingCase) -> None:
     volume = case.load_volume()
     blank = write_case(
@@ -179,3 +175,235 @@ def test_case_without_calcium_gives_dense_crops_instead(tmp_path: Path, case: Tr
 def test_parts_that_exceed_one_are_refused() -> None:
     with pytest.raises(ValueError, match="sum to at most 1"):
         SamplingConfig(calcium_part=0.9, dense_part=0.3)
+
+
+NAMING = replace(SPEC, labels=ALL_LABELS, pixel_spacing_mm=0.8)
+"""On the grid of the cases below, so that a pixel is the same in both."""
+
+DENSE_THINGS = {
+    # (row, column) of a block of 4 x 4 pixels: label, structure, name of its channel
+    (4, 4): (Artery.LM, Structure.NONE, "LM"),
+    (4, 14): (Artery.LAD, Structure.NONE, "LAD"),
+    (4, 24): (Artery.LCX, Structure.NONE, "LCX"),
+    (4, 34): (Artery.RCA, Structure.NONE, "RCA"),
+    (14, 4): (0, Structure.AORTIC_WALL_CALCIUM, "AORTA"),
+    (14, 14): (0, Structure.AORTIC_VALVE_CALCIUM, "VALVE"),
+    (14, 24): (0, Structure.MITRAL_ANNULUS_CALCIUM, "VALVE"),
+    (14, 34): (0, Structure.METAL, "OTHER"),
+    (24, 4): (0, Structure.VESSEL_WALL_CALCIUM, "OTHER"),
+}
+UNNAMED_CALCIUM, BONE = (24, 14), (24, 24)
+
+
+def case_of_dense_things(root: Path, *, are_confusers_complete: bool) -> TrainingCase:
+    geometry = VolumeGeometry.axial((3, 40, 48), (3.0, 0.8, 0.8))
+    hu = np.full(geometry.shape, 40.0, dtype=np.float32)
+    labels = np.zeros(geometry.shape, dtype=np.uint8)
+    confusers = np.zeros(geometry.shape, dtype=np.uint8)
+    things: list[tuple[tuple[int, int], int, int]] = [
+        (at, label, structure) for at, (label, structure, _) in DENSE_THINGS.items()
+    ]
+    for (row, column), label, structure in (
+        *things,
+        (UNNAMED_CALCIUM, CORONARY, 0),
+        (BONE, 0, 0),
+    ):
+        block = np.s_[1, row : row + 4, column : column + 4]
+        hu[block], labels[block], confusers[block] = 500.0, label, structure
+    return write_case(
+        root,
+        "dense",
+        split="train",
+        volume=CtVolume(geometry, hu),
+        reference=LabelMap(geometry, labels),
+        confusers=confusers,
+        are_confusers_complete=are_confusers_complete,
+    )
+
+
+def kinds_at(kind: torch.Tensor, at: tuple[int, int]) -> set[str]:
+    """What the pixels of a block are called."""
+    numbers = set(kind[at[0] : at[0] + 4, at[1] : at[1] + 4].flatten().tolist())
+    names = {**dict(enumerate(ALL_LABELS[1:])), UNKNOWN_KIND: "unknown"}
+    return {names[number] for number in numbers}
+
+
+@pytest.mark.parametrize("are_confusers_complete", [False, True])
+def test_dense_pixels_are_called_what_the_case_says(
+    tmp_path: Path,
+    are_confusers_complete: bool,
+) -> None:
+    case = case_of_dense_things(tmp_path, are_confusers_complete=are_confusers_complete)
+
+    kind = WindowDataset(case, NAMING)[1]["kind"]
+
+    for at, (_, _, name) in DENSE_THINGS.items():
+        assert kinds_at(kind, at) == {name}
+    # Of a patient's scan nobody says that what is not named is bone and not a valve.
+    assert kinds_at(kind, BONE) == {"OTHER" if are_confusers_complete else "unknown"}
+    assert kinds_at(kind, UNNAMED_CALCIUM) == {"unknown"}
+    assert kinds_at(kind, (34, 40)) == {"unknown"}, "soft tissue has no kind"
+
+
+def test_a_binary_network_is_told_no_kind(tmp_path: Path) -> None:
+    case = case_of_dense_things(tmp_path, are_confusers_complete=True)
+
+    kind = WindowDataset(case, SPEC)[1]["kind"]
+
+    assert set(kind.flatten().tolist()) == {UNKNOWN_KIND}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_rim_of_a_plaque_is_never_called_something_else(tmp_path: Path, seed: int) -> None:
+    """A rim pixel of which a quarter is calcium of 500 HU is dense, and no bone."""
+    case = case_of_dense_things(tmp_path, are_confusers_complete=True)
+    sampling = SamplingConfig(
+        crop_size=16, calcium_part=1.0, confuser_part=0.0, dense_part=0.0, lesion_part=0.0
+    )
+    sampler = CropSampler(case, NAMING, sampling, NO_AUGMENTATION)
+    _, row, column = sampler._draw_centre(np.random.default_rng(seed))
+    label = int(case.labels[1, row, column])
+
+    # The middle of a crop of 16 pixels lies between two of them: half a pixel off the scan's.
+    kind = sampler.draw(np.random.default_rng(seed))["kind"][4:12, 4:12]
+
+    name = "unknown" if label == CORONARY else Artery(label).name
+    numbers = {UNKNOWN_KIND: "unknown", **dict(enumerate(ALL_LABELS[1:]))}
+    assert {numbers[number] for number in kind.flatten().tolist()} == {name, "unknown"}
+
+
+def lesions_case(root: Path) -> TrainingCase:
+    """A lesion of one voxel and one of 400 voxels, of which two hang on by a corner."""
+    geometry = VolumeGeometry.axial((6, 60, 60), (3.0, 0.8, 0.8))
+    labels = np.zeros(geometry.shape, dtype=np.uint8)
+    labels[0, 5, 5] = Artery.LM
+    labels[2:4, 30:40, 30:50] = Artery.RCA
+    labels[2, 30, 30], labels[2, 29, 29] = 0, Artery.RCA
+    hu = np.where(labels > 0, np.float32(400.0), np.float32(40.0))
+    return write_case(
+        root,
+        "lesions",
+        split="train",
+        volume=CtVolume(geometry, hu),
+        reference=LabelMap(geometry, labels),
+        confusers=np.zeros(geometry.shape, dtype=np.uint8),
+    )
+
+
+@pytest.mark.parametrize(
+    ("lesion_part", "share_of_the_small"), [(1.0, 0.5), (0.5, 0.25), (0.0, 1 / 401)]
+)
+def test_a_small_lesion_is_drawn_as_often_as_a_large_one_where_lesions_are_drawn_first(
+    tmp_path: Path, lesion_part: float, share_of_the_small: float
+) -> None:
+    sampling = SamplingConfig(
+        crop_size=16, calcium_part=1.0, confuser_part=0.0, dense_part=0.0, lesion_part=lesion_part
+    )
+    sampler = CropSampler(lesions_case(tmp_path), SPEC, sampling, NO_AUGMENTATION)
+    rng = np.random.default_rng(0)
+
+    slices = np.array([sampler._draw_centre(rng)[0] for _ in range(1000)])
+
+    # Within three standard deviations of a binomial draw of 1000.
+    deviation = (share_of_the_small * (1.0 - share_of_the_small) / 1000.0) ** 0.5
+    assert np.mean(slices == 0) == pytest.approx(share_of_the_small, abs=3.0 * deviation)
+
+
+def test_voxels_that_touch_by_a_corner_are_one_lesion(tmp_path: Path) -> None:
+    sampler = CropSampler(lesions_case(tmp_path), SPEC, SamplingConfig(), NO_AUGMENTATION)
+
+    assert sorted(len(voxels) for voxels in sampler._centres["lesion"]) == [1, 400]
+
+
+def heart_case(root: Path) -> TrainingCase:
+    """A heart, bone beside it, and far more bone 60 mm away."""
+    geometry = VolumeGeometry.axial((20, 60, 60), (5.0, 2.0, 2.0))
+    hu = np.full(geometry.shape, 40.0, dtype=np.float32)
+    hu[:, 14, 10:20] = 700.0
+    hu[:, 40:56, 40:56] = 700.0
+    heart = np.zeros(geometry.shape, dtype=np.bool_)
+    heart[8:12, 16:24, 6:20] = True
+    return write_case(
+        root,
+        "heart",
+        split="train",
+        volume=CtVolume(geometry, hu),
+        reference=LabelMap(geometry, np.zeros(geometry.shape, dtype=np.uint8)),
+        confusers=np.zeros(geometry.shape, dtype=np.uint8),
+        heart=heart,
+    )
+
+
+def centres_of(case: TrainingCase, **parts: float) -> np.ndarray:
+    sampling = SamplingConfig(
+        **{"calcium_part": 0.0, "confuser_part": 0.0, "dense_part": 0.0, **parts},  # type: ignore[arg-type]
+    )
+    sampler = CropSampler(case, SPEC, sampling, NO_AUGMENTATION)
+    rng = np.random.default_rng(0)
+    return np.array([sampler._draw_centre(rng) for _ in range(400)])
+
+
+@pytest.mark.parametrize("kind", ["dense_part", "body"])
+def test_crops_are_drawn_near_the_heart_where_it_is_known(tmp_path: Path, kind: str) -> None:
+    parts = {kind: 1.0} if kind != "body" else {}
+
+    centres = centres_of(heart_case(tmp_path), outside_part=0.0, heart_margin_mm=10.0, **parts)
+
+    # 10 mm are 2 slices and 5 pixels.
+    assert centres.min(axis=0).tolist() >= [6, 11, 1]
+    assert (centres <= [13, 28, 24]).all()
+
+
+def test_part_of_the_crops_is_drawn_anywhere(tmp_path: Path) -> None:
+    centres = centres_of(heart_case(tmp_path), dense_part=1.0, outside_part=0.5)
+
+    # Anywhere, 20 x 256 of 20 x 266 dense voxels lie in the large bone.
+    in_the_large_bone = np.mean(centres[:, 1] >= 40)
+    assert in_the_large_bone == pytest.approx(0.5 * 256 / 266, abs=0.075)
+
+
+def test_the_box_around_a_heart_is_wider_by_its_margin_in_millimetres() -> None:
+    geometry = VolumeGeometry.axial((40, 60, 60), (2.5, 0.8, 0.5))
+    heart = np.zeros(geometry.shape, dtype=np.bool_)
+    heart[20, 30, 8] = heart[24, 35, 12] = True
+
+    # 8 mm are 3.2 slices, 10 rows and 16 columns; a box begins no earlier than the scan.
+    assert box_near(heart, geometry, 8.0) == np.s_[17:28, 20:46, 0:29]
+
+
+def test_calcium_far_from_the_heart_is_still_drawn(tmp_path: Path) -> None:
+    """Where coronary calcium is marked, the mask of the heart is not asked."""
+    near = heart_case(tmp_path / "near")
+    labels = np.zeros(near.geometry.shape, dtype=np.uint8)
+    labels[1, 50, 50] = CORONARY
+    assert near.heart is not None
+    case = write_case(
+        tmp_path,
+        "far",
+        split="train",
+        volume=near.load_volume(),
+        reference=LabelMap(near.geometry, labels),
+        confusers=np.array(near.confusers),
+        heart=near.heart > 0,
+    )
+
+    centres = centres_of(case, calcium_part=1.0, outside_part=0.0)
+
+    assert np.unique(centres, axis=0).tolist() == [[1, 50, 50]]
+
+
+def test_crops_are_drawn_around_what_an_earlier_network_got_wrong(tmp_path: Path) -> None:
+    case = heart_case(tmp_path)
+    np.save(case.folder / HARD_VOXELS_FILE, np.array([[3, 5, 7], [11, 2, 40]], dtype=np.int32))
+
+    centres = centres_of(case, hard_part=1.0)
+
+    assert np.unique(centres, axis=0).tolist() == [[3, 5, 7], [11, 2, 40]]
+
+
+def test_case_where_no_mistakes_were_looked_for_gives_dense_crops_instead(tmp_path: Path) -> None:
+    case = heart_case(tmp_path)
+
+    centres = centres_of(case, hard_part=1.0)
+
+    assert (case.hu[tuple(centres.T)] >= 130).all()

@@ -1,81 +1,193 @@
-"""Agreement of whole scans, from voxels to risk categories."""
+"""A model over whole scans: as serving runs it, and not twice."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from calcium_scoring.model_input.preprocessing import ModelArray
+from calcium_scoring.model_input.segmentation import CalciumModel
 from calcium_scoring.model_input.spec import ModelSpec
-from calcium_scoring.scoring.protocol import LITERATURE
-from calcium_scoring.volume.label_map import CORONARY, LabelMap
-from model_training.cases import TrainingCase
-from model_training.evaluate import Agreement, compare, evaluate
-from model_training.metrics import VoxelCounts
-from tests.builders import plaque_phantom
+from calcium_scoring.volume.label_map import LabelMap
+from model_training import evaluate
+from model_training.cases import TrainingCase, read_case, write_case
+from model_training.evaluate import (
+    CaseScans,
+    DataSetScans,
+    FoundCalcium,
+    ModelFile,
+    ModelToEvaluate,
+    evaluate_scan_set,
+    evaluate_scans,
+    scan_of_case,
+    volume_digest,
+)
+from model_training.evaluation.case_figures import FoundInScan
+from model_training.evaluation.false_positives import KIND_NAMES
+from model_training.evaluation.summary import EvaluatedModel
+from model_training.export_onnx import export_onnx
+from model_training.importers.data_sets import DataSet
+from model_training.importers.imported_case import RefusedCase
+from model_training.importers.keep import PATIENT_ATTRIBUTE
+from model_training.network import DenseRAUnet
+from tests.small_network import SMALL_NETWORK
+from tests.unit.model_training.conftest import make_case
+from tests.unit.model_training.importers.coca_files import LAD, roi, square, write_patient
 
 
-def test_missed_slice_halves_the_score_and_the_sensitivity() -> None:
-    volume, reference = plaque_phantom(peak_hu=250.0, slice_count=2)
-    found = reference.labels.copy()
-    found[2] = 0
+class EverythingDense:
+    """A network that calls every dense voxel calcium, and counts how often it is asked."""
 
-    result = compare("a", volume, LabelMap(volume.geometry, found), reference, protocol=LITERATURE)
+    def __init__(self) -> None:
+        self.calls = 0
 
-    # 25 mm2 x weight 2 in each of two slices of 3 mm
-    assert (result.reference_agatston_score, result.agatston_score) == (100.0, 50.0)
-    assert result.voxels == VoxelCounts(100, 0, 100)
-    assert result.voxels.f1 == pytest.approx(2 / 3)
-    assert (result.reference_risk_category, result.risk_category) == ("11-100", "11-100")
-    assert result.is_category_right
-
-
-def test_reference_below_the_threshold_does_not_count() -> None:
-    volume, reference = plaque_phantom(slice_count=1)
-    rim = reference.labels.copy()
-    rim[1, 9, 10:20] = CORONARY  # soft tissue beside the plaque
-
-    result = compare("a", volume, reference, LabelMap(volume.geometry, rim), protocol=LITERATURE)
-
-    assert result.voxels == VoxelCounts(100, 0, 0)
-
-
-def test_agreement_adds_voxels_and_counts_right_categories() -> None:
-    volume, reference = plaque_phantom(peak_hu=250.0)
-    nothing = LabelMap(volume.geometry, np.zeros_like(reference.labels))
-
-    agreement = Agreement(
-        "1.0.0",
-        tuple(
-            compare(name, volume, found, reference, protocol=LITERATURE)
-            for name, found in (("right", reference), ("missed", nothing))
-        ),
-    )
-
-    assert agreement.voxels == VoxelCounts(200, 0, 200)
-    assert agreement.category_accuracy == 0.5
-
-
-def test_evaluation_runs_the_model_over_whole_scans(case: TrainingCase, tmp_path: Path) -> None:
-    def everything_dense(ct_patch: ModelArray) -> ModelArray:
+    def __call__(self, ct_patch: ModelArray) -> ModelArray:
+        self.calls += 1
         return np.full((1, 1, *ct_patch.shape[2:]), 5.0, dtype=np.float32)
 
-    agreement = evaluate(everything_dense, ModelSpec(model_version="all"), [case])
-    agreement.write_json(tmp_path / "figures" / "agreement.json")
+    def as_model(self, sha256: str = "a" * 64) -> ModelToEvaluate:
+        identity = EvaluatedModel("all", "1", sha256, is_provisional=True)
+        return ModelToEvaluate(identity, CalciumModel(ModelSpec(), self))
+
+
+def test_model_runs_over_whole_scans(case: TrainingCase, tmp_path: Path) -> None:
+    (figures,) = evaluate_scans(
+        EverythingDense().as_model(), [scan_of_case(case)], kept=FoundCalcium(tmp_path / "kept")
+    )
 
     # 3 slices x 4 x 4 pixels of plaque; the confuser and the bone are wrong.
-    assert agreement.voxels.true_positives == 48
-    assert agreement.voxels.false_negatives == 0
-    assert agreement.voxels.false_positives == 2 * 16 + 11 * 6 * 45
-    figures = json.loads((tmp_path / "figures" / "agreement.json").read_text())
-    assert figures["model_version"] == "all"
-    assert figures["case_count"] == 1
-    assert figures["cases"][0]["case_id"] == "one"
+    assert figures.voxels is not None
+    assert figures.voxels.true_positives == 48
+    assert figures.voxels.false_negatives == 0
+    assert figures.voxels.false_positives == 2 * 16 + 11 * 6 * 45
+    assert figures.sources is not None
+    assert figures.sources[KIND_NAMES[7]].marked_voxels == 32
 
 
-def test_evaluation_of_no_case_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one case"):
-        evaluate(lambda patch: patch, ModelSpec(), [])
+def test_network_is_asked_once_for_each_scan_and_model(case: TrainingCase, tmp_path: Path) -> None:
+    network, kept = EverythingDense(), FoundCalcium(tmp_path / "kept")
+
+    first = evaluate_scans(network.as_model(), [scan_of_case(case)], kept=kept)
+    calls = network.calls
+    again = evaluate_scans(network.as_model(), [scan_of_case(case)], kept=kept)
+    assert (network.calls, again) == (calls, first)
+
+    evaluate_scans(network.as_model("b" * 64), [scan_of_case(case)], kept=kept)
+    assert network.calls == 2 * calls
+
+
+def test_other_counting_does_not_ask_the_network_again(
+    case: TrainingCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, kept = EverythingDense(), FoundCalcium(tmp_path / "kept")
+    scan = scan_of_case(case)
+    evaluate_scans(network.as_model(), [scan], kept=kept)
+    calls = network.calls
+    nothing = LabelMap(scan.volume.geometry, np.zeros_like(case.labels))
+    monkeypatch.setattr(evaluate, "COUNTING_VERSION", -1)
+
+    (recounted,) = evaluate_scans(network.as_model(), [replace(scan, reference=nothing)], kept=kept)
+
+    assert network.calls == calls
+    assert recounted.reference_agatston_score == 0.0
+
+
+def test_damaged_file_is_made_again(case: TrainingCase, tmp_path: Path) -> None:
+    network, kept = EverythingDense(), FoundCalcium(tmp_path / "kept")
+    scan = scan_of_case(case)
+    first = evaluate_scans(network.as_model(), [scan], kept=kept)
+    for path in (tmp_path / "kept").glob("*/*"):
+        path.write_bytes(path.read_bytes()[:20])
+
+    assert evaluate_scans(network.as_model(), [scan], kept=kept) == first
+
+
+def test_region_and_warnings_are_kept_with_the_labels(case: TrainingCase, tmp_path: Path) -> None:
+    volume = case.load_volume()
+    region = np.zeros(volume.hu.shape, dtype=np.bool_)
+    region[3:6, 10:40, 7:33] = True
+    labels = LabelMap(volume.geometry, np.where(region, case.labels, 0).astype(np.uint8))
+    found = FoundInScan(labels, region, ("heart_cut",))
+
+    evaluate._write_found(tmp_path / "found.npz", found)
+    stored = evaluate._read_found(tmp_path / "found.npz", volume.geometry)
+
+    assert stored is not None
+    assert np.array_equal(stored.label_map.labels, labels.labels)
+    assert stored.region is not None
+    assert np.array_equal(stored.region, region)
+    assert stored.warnings == ("heart_cut",)
+
+
+def test_one_changed_voxel_is_another_scan(case: TrainingCase) -> None:
+    volume = case.load_volume()
+    hu = volume.hu.copy()
+    hu[0, 0, 0] += 1.0
+
+    assert volume_digest(volume) == volume_digest(case.load_volume())
+    assert volume_digest(replace(volume, hu=hu)) != volume_digest(volume)
+
+
+def test_scans_of_one_patient_know_their_patient(tmp_path: Path) -> None:
+    plain = make_case(tmp_path, "one", "test")
+    named = write_case(
+        tmp_path,
+        "two",
+        split="test",
+        volume=plain.load_volume(),
+        reference=plain.load_reference_label_map(),
+        confusers=np.array(plain.confusers),
+        attributes={PATIENT_ATTRIBUTE: "p7"},
+    )
+
+    assert [scan_of_case(one).patient for one in (plain, read_case(named.folder))] == ["one", "p7"]
+
+
+def test_only_named_cases_are_loaded(tmp_path: Path) -> None:
+    cases = [make_case(tmp_path, name, "test") for name in ("a", "b", "c")]
+
+    chosen = CaseScans("three", cases).scans(only={"b"})
+
+    assert [scan.case_id for scan in chosen] == ["b"]
+
+
+def test_data_set_gives_its_scans_and_tells_what_it_leaves_out(tmp_path: Path) -> None:
+    plaque = roi(LAD, square(30, 20, 8, 8), pixels=64, mean=400.0)
+    write_patient(tmp_path, 1, {2: [plaque]})
+    write_patient(tmp_path, 2, {2: [roi("ROI 1", square(30, 20, 8, 8), pixels=64, mean=400.0)]})
+    left_out: list[RefusedCase] = []
+    data_set = DataSetScans(DataSet.parse(f"coca-gated={tmp_path}"), left_out=left_out.append)
+
+    scans = list(data_set.scans())
+
+    assert [scan.case_id for scan in scans] == ["coca-gated-1"]
+    assert [case.case_id for case in left_out] == ["coca-gated-2"]
+    assert str(tmp_path) not in data_set.description
+
+
+def test_model_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="There is no model file"):
+        ModelFile(tmp_path / "none.onnx").open()
+
+
+@pytest.mark.slow
+def test_several_processes_count_what_one_counts(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    export_onnx(DenseRAUnet(SMALL_NETWORK).eval(), ModelSpec(model_version="1"), model)
+    cases = CaseScans("two", [make_case(tmp_path, name, "test") for name in ("a", "b")])
+
+    one, two = (
+        evaluate_scan_set(
+            ModelFile(model),
+            cases,
+            kept=FoundCalcium(tmp_path / f"kept-{worker_count}"),
+            worker_count=worker_count,
+        )
+        for worker_count in (1, 2)
+    )
+
+    assert [figures.case_id for figures in two] == ["a", "b"]
+    assert one == two

@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_training.losses import LossConfig, bootstrap_loss, calcium_loss, exponential_iou_loss
+from model_training.losses import (
+    UNKNOWN_KIND,
+    LossConfig,
+    bootstrap_loss,
+    calcium_loss,
+    exponential_iou_loss,
+    kind_loss,
+)
 
 
 def logit(probability: float) -> float:
@@ -99,3 +106,68 @@ def test_gradient_pulls_calcium_up_and_hard_background_down() -> None:
     assert logits.grad is not None
     calcium, background = logits.grad.flatten().tolist()
     assert calcium < 0.0 < background
+
+
+def kinds(*pixels: tuple[int, tuple[float, float]]) -> tuple[Tensor, Tensor]:
+    """Logits of two kinds and the kind of each pixel, for (kind, probabilities of both)."""
+    logits = torch.tensor([[[[log(p[kind]) for _, p in pixels]] for kind in (0, 1)]])
+    return logits.reshape(1, 2, 1, len(pixels)), torch.tensor([[[kind for kind, _ in pixels]]])
+
+
+def test_each_kind_has_the_same_weight_however_many_pixels_it_has() -> None:
+    one_of_the_first = (0, (0.5, 0.5))
+    three_of_the_second = [(1, (0.75, 0.25)), (1, (0.75, 0.25)), (1, (0.0625, 0.9375))]
+
+    loss = kind_loss(*kinds(one_of_the_first, *three_of_the_second))
+
+    # mean(ln 2, mean(ln 4, ln 4, -ln 0.9375))
+    second = (2.0 * log(4.0) - log(0.9375)) / 3.0
+    assert loss.item() == pytest.approx((log(2.0) + second) / 2.0)
+
+
+def test_a_kind_that_the_batch_lacks_costs_nothing() -> None:
+    loss = kind_loss(*kinds((1, (0.5, 0.5)), (1, (0.5, 0.5))))
+
+    assert loss.item() == pytest.approx(log(2.0))
+
+
+def test_pixels_of_unknown_kind_are_not_learned_from() -> None:
+    logits, kind = kinds((0, (0.5, 0.5)), (UNKNOWN_KIND, (0.9, 0.1)))
+    logits.requires_grad_()
+
+    loss = kind_loss(logits, kind)
+    loss.backward()  # type: ignore[no-untyped-call]
+
+    assert loss.item() == pytest.approx(log(2.0))
+    assert logits.grad is not None
+    assert logits.grad[0, :, 0, 1].tolist() == [0.0, 0.0]
+    assert logits.grad[0, :, 0, 0].tolist() == pytest.approx([-0.5, 0.5])
+
+
+def test_a_batch_without_a_known_kind_costs_nothing_and_can_still_be_learned_from() -> None:
+    logits, kind = kinds((UNKNOWN_KIND, (0.9, 0.1)))
+    logits.requires_grad_()
+
+    loss = kind_loss(logits, kind)
+    loss.backward()  # type: ignore[no-untyped-call]
+
+    assert loss.item() == 0.0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_kind_loss_is_added_with_its_weight_and_looks_at_no_other_channel() -> None:
+    coronary, reference, counted = images((0.5, 1.0), (0.25, 0.0))
+    kind_logits, kind = kinds((0, (0.5, 0.5)), (1, (0.75, 0.25)))
+    config = LossConfig(kind_weight=0.5)
+
+    parts = calcium_loss(
+        torch.cat((coronary, kind_logits), dim=1), reference, counted, config, kind
+    )
+    alone = calcium_loss(coronary, reference, counted, config, kind)
+
+    assert parts.kind is not None
+    assert parts.kind.item() == pytest.approx((log(2.0) + log(4.0)) / 2.0)
+    assert parts.bootstrap.item() == pytest.approx(alone.bootstrap.item())
+    assert alone.kind is None
+    assert parts.total.item() == pytest.approx(alone.total.item() + 0.5 * parts.kind.item())

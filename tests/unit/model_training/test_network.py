@@ -14,6 +14,7 @@ from model_training.network import (
     PointwiseConv2d,
     ResidualAtrousUnit,
     ScSe,
+    load_weights,
 )
 from tests.small_network import SMALL_NETWORK
 
@@ -118,3 +119,41 @@ def test_same_seed_gives_the_same_network() -> None:
 def test_even_number_of_slices_is_refused() -> None:
     with pytest.raises(ValueError, match="odd"):
         NetworkConfig(slice_count=8)
+
+
+def test_a_network_of_eight_channels_begins_with_what_a_binary_one_has_learned() -> None:
+    torch.manual_seed(1)
+    binary = DenseRAUnet(SMALL_NETWORK).eval()
+    torch.manual_seed(2)
+    naming = DenseRAUnet(replace(SMALL_NETWORK, label_count=8)).eval()
+    head = {name: value.clone() for name, value in naming.head[3].state_dict().items()}
+    ct_patch = torch.rand(1, 9, 32, 32)
+
+    load_weights(naming, binary.state_dict())
+
+    logits = naming(ct_patch)
+    assert torch.allclose(logits[:, :1], binary(ct_patch), atol=1e-5)
+    for name, value in naming.head[3].state_dict().items():
+        assert torch.equal(value[1:], head[name][1:])
+        assert torch.equal(value[:1], binary.head[3].state_dict()[name])
+
+
+def test_weights_of_the_same_shape_are_taken_as_they_are() -> None:
+    torch.manual_seed(1)
+    first = DenseRAUnet(replace(SMALL_NETWORK, label_count=8))
+    second = DenseRAUnet(replace(SMALL_NETWORK, label_count=8))
+
+    load_weights(second, first.state_dict())
+
+    for name, value in second.state_dict().items():
+        assert torch.equal(value, first.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    "other", [replace(SMALL_NETWORK, growth_rate=12), replace(SMALL_NETWORK, label_count=8)]
+)
+def test_weights_of_another_network_are_refused(other: NetworkConfig) -> None:
+    network = DenseRAUnet(SMALL_NETWORK)
+
+    with pytest.raises(ValueError, match="of another network"):
+        load_weights(network, DenseRAUnet(other).state_dict())

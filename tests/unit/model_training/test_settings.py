@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from calcium_scoring.model_input.spec import ALL_LABELS
 from model_training.settings import TrainingConfig, read_training_config, training_config_from
 
 
@@ -32,8 +33,9 @@ def test_provisional_settings_differ_in_width_only_not_in_tricks() -> None:
     assert network.block_layers == (6, 12, 24, 16)
 
 
-def test_settings_survive_a_checkpoint() -> None:
-    config = read_training_config("provisional")
+@pytest.mark.parametrize("name", ["bundled", "paper", "provisional"])
+def test_settings_survive_a_checkpoint(name: str) -> None:
+    config = read_training_config(name)
 
     assert training_config_from(config.as_dict()) == config
 
@@ -55,7 +57,7 @@ def test_misspelt_setting_is_named() -> None:
 
 
 def test_settings_that_do_not_exist_are_answered_with_those_that_do() -> None:
-    with pytest.raises(ValueError, match="paper, provisional"):
+    with pytest.raises(ValueError, match="bundled, paper, provisional"):
         read_training_config("papre")
 
 
@@ -71,3 +73,23 @@ def test_model_spec_carries_what_the_network_was_trained_on() -> None:
     assert spec.is_provisional
     assert (spec.slice_count, spec.pixel_spacing_mm, spec.size_multiple) == (9, 0.7, 16)
     assert spec.labels == ("CORONARY",)
+
+
+def test_bundled_settings_name_arteries_and_confusers_with_every_trick_of_the_paper() -> None:
+    config = read_training_config("bundled")
+
+    spec = config.model_spec(model_version="1.0.0", is_provisional=False)
+    assert spec.labels == ALL_LABELS
+    assert spec.has_artery_labels
+    assert config.network.label_count == len(ALL_LABELS)
+    assert config.network.rau
+    assert config.network.edb
+    assert config.network.scse
+    assert config.loss.iou
+
+
+def test_labels_that_no_model_file_may_carry_fail_before_a_run_begins() -> None:
+    config = training_config_from({"labels": ["LAD", "RCA"], "network": {"label_count": 2}})
+
+    with pytest.raises(ValueError, match="channels LAD, RCA are unknown"):
+        config.model_spec(model_version="training")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from model_training.dataset import SamplingConfig
+from calcium_scoring.model_input.spec import ALL_LABELS
+from model_training.dataset import Patch, SamplingConfig
+from model_training.losses import UNKNOWN_KIND
+from model_training.network import DenseRAUnet
 from model_training.settings import OptimizerConfig, TrainingConfig
 from model_training.train import (
     CHECKPOINT,
     Checkpoint,
+    crop_agreement,
     learning_rate_factor,
     load_checkpoint,
     train,
@@ -35,7 +41,16 @@ TINY = TrainingConfig(
 )
 
 
-def run(config: TrainingConfig, root: Path, run_name: str) -> Checkpoint:
+NAMING = replace(TINY, labels=ALL_LABELS, network=replace(SMALL_NETWORK, label_count=8))
+STANDING_STILL = OptimizerConfig(kind="adamw", learning_rate=0.0)
+
+
+def run(
+    config: TrainingConfig,
+    root: Path,
+    run_name: str,
+    initial_weights: Mapping[str, Tensor] | None = None,
+) -> Checkpoint:
     cases = [make_case(root / "cases", name, "train", seed=1) for name in ("a", "b")]
     validation = [make_case(root / "cases", "v", "validation", seed=2)]
     return train(
@@ -44,6 +59,7 @@ def run(config: TrainingConfig, root: Path, run_name: str) -> Checkpoint:
         validation_cases=validation,
         run_folder=root / run_name,
         worker_count=0,
+        initial_weights=initial_weights,
     )
 
 
@@ -96,9 +112,10 @@ def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         run(replace(TINY, seed=1), tmp_path, "run")
 
 
-def test_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"not a checkpoint", b""])
+def test_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "best.pt"
-    path.write_bytes(b"not a checkpoint")
+    path.write_bytes(content)
 
     with pytest.raises(ValueError, match="no checkpoint"):
         load_checkpoint(path)
@@ -145,3 +162,85 @@ def test_cosine_schedule_warms_up_and_falls_to_a_hundredth() -> None:
     factors = [learning_rate_factor(step, config, 1000) for step in (0, 9, 1000)]
 
     assert factors == pytest.approx([0.1, 1.0, 0.01], abs=1e-3)
+
+
+def test_new_run_starts_from_the_weights_it_is_given(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    given = DenseRAUnet(SMALL_NETWORK)
+    config = replace(TINY, optimizer=STANDING_STILL)
+
+    trained = run(config, tmp_path, "run", given.state_dict())
+
+    for (name, value), expected in zip(
+        trained.network.named_parameters(), given.parameters(), strict=True
+    ):
+        assert torch.equal(value, expected), name
+
+
+def test_network_that_names_starts_from_one_that_does_not(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    binary = DenseRAUnet(SMALL_NETWORK)
+    config = replace(NAMING, optimizer=STANDING_STILL)
+
+    trained = run(config, tmp_path, "run", binary.state_dict())
+
+    weights, expected = trained.network.state_dict(), binary.state_dict()
+    assert torch.equal(weights["head.3.weight"][:1], expected["head.3.weight"])
+    assert torch.equal(weights["stem.0.weight"], expected["stem.0.weight"])
+
+
+def test_run_that_goes_on_does_not_begin_again_from_the_given_weights(tmp_path: Path) -> None:
+    trained = run(TINY, tmp_path, "run")
+    torch.manual_seed(7)
+
+    again = run(TINY, tmp_path, "run", DenseRAUnet(SMALL_NETWORK).state_dict())
+
+    assert torch.equal(weights_of(again), weights_of(trained))
+
+
+def test_weights_of_another_network_end_a_run_before_it_begins(tmp_path: Path) -> None:
+    other = DenseRAUnet(replace(SMALL_NETWORK, growth_rate=12))
+
+    with pytest.raises(ValueError, match="of another network"):
+        run(TINY, tmp_path, "run", other.state_dict())
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+
+
+def test_network_that_names_learns_and_comes_back_from_its_checkpoint(tmp_path: Path) -> None:
+    trained = run(NAMING, tmp_path, "run")
+
+    loaded = load_checkpoint(tmp_path / "run" / CHECKPOINT)
+
+    assert loaded.config.labels == ALL_LABELS
+    assert torch.equal(weights_of(loaded), weights_of(trained))
+    torch.manual_seed(NAMING.seed)
+    untrained = DenseRAUnet(NAMING.network).state_dict()["head.3.weight"]
+    # Both the channel that decides and those that name have moved.
+    change = loaded.network.state_dict()["head.3.weight"] - untrained
+    moved = change.abs().amax(dim=(1, 2, 3))
+    assert moved.min() > 0.0
+
+
+def test_agreement_counts_dense_pixels_and_recall_of_each_kind_that_is_there() -> None:
+    """Four dense pixels: coronary LAD, coronary RCA, a valve, and one of unknown kind."""
+    logits = torch.full((1, 8, 1, 4), 0.0)
+    logits[0, 0, 0] = torch.tensor([5.0, -5.0, 5.0, -5.0])
+    for pixel, name in enumerate(("LAD", "LCX", "VALVE", "OTHER")):
+        logits[0, ALL_LABELS.index(name), 0, pixel] = 3.0
+    kind = [ALL_LABELS[1:].index(name) for name in ("LAD", "RCA", "VALVE")]
+    batch = Patch(
+        ct_patch=torch.zeros(1, 9, 1, 4),
+        reference=torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]]),
+        kind=torch.tensor([[[*kind, UNKNOWN_KIND]]]),
+        is_counted=torch.ones(1, 1, 1, 4, dtype=torch.bool),
+        is_dense=torch.ones(1, 1, 1, 4, dtype=torch.bool),
+    )
+
+    class Answer(torch.nn.Module):
+        def forward(self, _: Tensor) -> Tensor:
+            return logits
+
+    counts, recall = crop_agreement(Answer(), [batch], torch.device("cpu"))
+
+    assert (counts.true_positives, counts.false_positives, counts.false_negatives) == (1, 1, 1)
+    assert recall == {"LAD": 1.0, "RCA": 0.0, "VALVE": 1.0}

@@ -1,0 +1,1 @@
+"""Going on from a trained network on somebody's own annotated scans."""

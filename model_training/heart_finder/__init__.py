@@ -1,0 +1,1 @@
+"""The small network that finds the heart on a coarse grid: its cases, training and export."""

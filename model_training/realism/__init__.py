@@ -1,0 +1,1 @@
+"""How far simulated patients can be told from real ones, in figures and side by side."""
