@@ -59,12 +59,22 @@ def test_series_is_scored_with_a_complete_report(
         sum(lesion["agatston_score"] for lesion in report["lesions"])
     )
     assert report["risk_category"] in ("0", "1-10", "11-100", "101-400", ">400")
-    assert report["arteries"] == {"LM": None, "LAD": None, "LCX": None, "RCA": None}
+    assert set(report["arteries"]) == {"LM", "LAD", "LCX", "RCA"}
+    assert report["agatston_score"] == pytest.approx(
+        sum(scores["agatston_score"] for scores in report["arteries"].values())
+    )
     assert "Research use only" in report["intended_use"]
     assert len(report["model"]["sha256"]) == 64
     headers = source_headers(archives[name])
     assert report["series"]["slice_count"] == len(headers)
     assert report["series"]["series_instance_uid"] == headers[0].SeriesInstanceUID
+
+
+@pytest.mark.parametrize("name", ["LIDC-0002", "Lung-Dx A0001"])
+def test_scan_without_visible_coronary_calcium_scores_zero(
+    name: str, service: RunningService, study_ids: dict[str, str]
+) -> None:
+    assert report_of(service, study_ids[name])["agatston_score"] == 0.0
 
 
 @pytest.mark.parametrize("name", SCORED)
