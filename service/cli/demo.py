@@ -35,7 +35,8 @@ def run_demo(out: Path, *, seed: int) -> None:
     say("1/3  Simulating a patient ...")
     with progress_bars() as progress:
         progress.add_task("Simulating", total=None)
-        # A gated scan of the heart in 45 slices, with calcium in the second highest category.
+        # A gated scan of the heart in 45 slices, with calcium in the second highest category and
+        # without metal, which the model's card says it mistakes for calcium.
         patient = simulate_patient(
             seed,
             kind="gated",
@@ -43,6 +44,7 @@ def run_demo(out: Path, *, seed: int) -> None:
             slice_thickness_mm=3.0,
             z_extent_mm=135.0,
             burden_category="101-400",
+            has_metal=False,
         )
         with writing(out / "patient"):
             phantom = write_phantom(patient, out / "patient", as_zip=True)

@@ -269,7 +269,7 @@ def phantom(
 )
 def demo(
     out: OutFolderOption = Path("demo-output"),
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the patient.", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the patient.", min=0)] = 1,
 ) -> None:
     """Show the main job from upload to picture."""
     with needs_extra("embedded"):

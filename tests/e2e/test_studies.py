@@ -240,6 +240,8 @@ def test_bad_upload_is_refused_and_leaves_nothing(
     for study_id in study_ids.values():
         service.wait_until_final(study_id)
     artefacts = service.data_folder / "artefacts"
+    # A worker cleans up after it has said that the study is done.
+    eventually(lambda: not any((artefacts / "scratch").iterdir()))
     files = sorted(artefacts.rglob("*"))
     studies = service.curl("/studies?limit=200").document["studies"]
 
