@@ -7,9 +7,9 @@ one interpolation of the same kind, at its own pose.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final, TypeAlias, TypedDict
 
 import numpy as np
 import torch
@@ -67,6 +67,13 @@ _KIND_OF_CONFUSER: Final = {
     Structure.MITRAL_ANNULUS_CALCIUM: _VALVE,
 }
 """Every other structure is OTHER."""
+
+
+Source: TypeAlias = tuple[str, int]
+"""What a crop is centred on: a name and, of lesions and confusers, which label."""
+
+VoxelSets: TypeAlias = dict[Source, list[NDArray[np.int32]]]
+"""Indices (n, 3) of voxels; a crop draws a set first, then a voxel of it."""
 
 
 class Patch(TypedDict):
@@ -212,18 +219,27 @@ class CropSampler:
         calcium = case.labels != BACKGROUND
         dense = (case.hu >= spec.threshold_hu) & ~calcium
         kinds = np.unique(case.confusers[dense])
-        self._centres: dict[str, list[NDArray[np.int32]]] = {
-            "hard": _voxel_sets([_hard_voxels(case)]),
-            "calcium": _voxel_sets([_some_voxels(calcium, rng)]),
-            "lesion": _lesion_voxels(calcium),
+        calcium_sets: VoxelSets = {
+            ("hard", 0): [_hard_voxels(case)],
+            ("calcium", 0): [_some_voxels(calcium, rng)],
+            **_lesion_voxels(case.labels),
         }
-        self._outside = self._voxels_of(dense, kinds, None, rng)
+        self._anywhere = _filled(calcium_sets | self._voxels_of(dense, kinds, None, rng))
+        self._near = self._anywhere
         heart = case.heart
-        self._near = self._outside
         if heart is not None and heart.any():
             box = box_near(heart, case.geometry, sampling.heart_margin_mm)
             near = widened(heart[box] > 0, case.geometry, sampling.heart_margin_mm)
-            self._near = self._voxels_of(dense, kinds, (box, near), rng)
+            self._near = _filled(calcium_sets | self._voxels_of(dense, kinds, (box, near), rng))
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What crops of this case can be centred on, in a fixed order."""
+        return tuple(sorted(self._anywhere))
+
+    def voxels(self, source: Source) -> list[NDArray[np.int32]]:
+        """Return the voxels to centre crops on, in sets of which one is drawn first."""
+        return self._near.get(source, self._anywhere[source])
 
     def _voxels_of(
         self,
@@ -231,7 +247,7 @@ class CropSampler:
         kinds: NDArray[np.uint8],
         region: tuple[tuple[slice, slice, slice], NDArray[np.bool_]] | None,
         rng: np.random.Generator,
-    ) -> dict[str, list[NDArray[np.int32]]]:
+    ) -> VoxelSets:
         """Return voxels to centre crops on, within a box and a mask in it, or anywhere."""
         box, near = region or ((slice(None),) * 3, np.ones((1, 1, 1), dtype=np.bool_))
         corner = np.array([part.start or 0 for part in box], dtype=np.int32)
@@ -239,16 +255,21 @@ class CropSampler:
         body = (self.case.hu[box] > BODY_HU) & near
         step = np.array([BODY_SLICE_STEP, 1, 1], dtype=np.int32)
         return {
-            "confuser": _voxel_sets(
-                _some_voxels(dense & (confusers == kind), rng) + corner for kind in kinds if kind
-            ),
-            "dense": _voxel_sets([_some_voxels(dense & (confusers == 0), rng) + corner]),
-            "body": _voxel_sets([_some_voxels(body[::BODY_SLICE_STEP], rng) * step + corner]),
+            ("dense", 0): [_some_voxels(dense & (confusers == 0), rng) + corner],
+            ("body", 0): [_some_voxels(body[::BODY_SLICE_STEP], rng) * step + corner],
+            **{
+                ("confuser", int(kind)): [_some_voxels(dense & (confusers == kind), rng) + corner]
+                for kind in kinds
+                if kind
+            },
         }
 
-    def draw(self, rng: np.random.Generator) -> Patch:
-        """Return a random crop; the same generator state gives the same crop."""
-        slice_index, row, column = self._draw_centre(rng)
+    def draw(self, rng: np.random.Generator, source: Source | None = None) -> Patch:
+        """Return a random crop; the same generator state gives the same crop.
+
+        ``source`` is one of :attr:`sources`; None draws one.
+        """
+        slice_index, row, column = self.draw_centre(rng, source)
         pose = random_pose(self.augmentation, rng)
         to_grid = np.linalg.solve(
             in_plane_grid(self.case.geometry, self.spec.pixel_spacing_mm).affine,
@@ -275,29 +296,48 @@ class CropSampler:
         window = hu_to_model_units(hu, self.spec.hu_range)
         return _patch(window, self.case, slice_index, placement, self.sampling)
 
-    def _draw_centre(self, rng: np.random.Generator) -> tuple[int, int, int]:
-        sampling = self.sampling
-        bounds = np.cumsum(
-            [sampling.hard_part, sampling.calcium_part, sampling.confuser_part, sampling.dense_part]
-        )
-        kind = ("hard", "calcium", "confuser", "dense", "body")[
-            int(np.searchsorted(bounds, rng.uniform(), side="right"))
-        ]
-        if kind == "calcium" and rng.uniform() < sampling.lesion_part:
-            kind = "lesion"
-        is_anywhere = rng.uniform() < sampling.outside_part
-        sets = {**self._centres, **(self._outside if is_anywhere else self._near)}
-        for candidate in (kind, "dense", "body"):
-            if sets[candidate]:
-                # A set first: the cartilage of the ribs would outnumber a valve by far.
-                chosen = sets[candidate][rng.integers(len(sets[candidate]))]
-                slice_index, row, column = chosen[rng.integers(len(chosen))]
-                return int(slice_index), int(row), int(column)
-        raise ValueError(f"Case {self.case.case_id} holds nothing above {BODY_HU} HU.")
+    def draw_centre(
+        self, rng: np.random.Generator, source: Source | None = None
+    ) -> tuple[int, int, int]:
+        """Return the voxel (slice, row, column) that a random crop is centred on."""
+        if source is None:
+            source = draw_source(self.sources, self.sampling, rng)
+        is_anywhere = rng.uniform() < self.sampling.outside_part
+        sets = self._anywhere[source] if is_anywhere else self.voxels(source)
+        chosen = sets[rng.integers(len(sets))]
+        slice_index, row, column = chosen[rng.integers(len(chosen))].tolist()
+        return slice_index, row, column
+
+
+def draw_source(
+    sources: Sequence[Source], sampling: SamplingConfig, rng: np.random.Generator
+) -> Source:
+    """Draw what a crop is centred on: a name by its part, then a label of that name.
+
+    Each artery and each kind of confuser is as likely as any other of its name, however rare it is
+    among the cases. A name that no case holds gives way to dense voxels, these to the body.
+    """
+    bounds = np.cumsum(
+        [sampling.hard_part, sampling.calcium_part, sampling.confuser_part, sampling.dense_part]
+    )
+    name = ("hard", "calcium", "confuser", "dense", "body")[
+        int(np.searchsorted(bounds, rng.uniform(), side="right"))
+    ]
+    if name == "calcium" and rng.uniform() < sampling.lesion_part:
+        name = "lesion"
+    for candidate in (name, "dense", "body"):
+        offered = [source for source in sources if source[0] == candidate]
+        if offered:
+            return offered[rng.integers(len(offered))]
+    raise ValueError(f"The cases hold nothing above {BODY_HU} HU.")
 
 
 class CropDataset(Dataset[Patch]):
-    """``length`` crops, each from a random case; crop ``index`` is always the same for one seed."""
+    """``length`` crops; crop ``index`` is always the same for one seed.
+
+    What a crop is centred on is drawn first, then a case that holds it: a rare confuser is learned
+    as often as a common one.
+    """
 
     def __init__(
         self,
@@ -310,6 +350,12 @@ class CropDataset(Dataset[Patch]):
         length: int,
     ) -> None:
         self._samplers = [CropSampler(case, spec, sampling, augmentation) for case in cases]
+        self._holders: dict[Source, list[int]] = {}
+        for number, sampler in enumerate(self._samplers):
+            for source in sampler.sources:
+                self._holders.setdefault(source, []).append(number)
+        self._sources = sorted(self._holders)
+        self._sampling = sampling
         self._seed = seed
         self._length = length
 
@@ -320,7 +366,9 @@ class CropDataset(Dataset[Patch]):
     def __getitem__(self, index: int) -> Patch:
         """Return crop ``index``, whoever asks for it and in whatever order."""
         rng = np.random.default_rng((self._seed, index))
-        return self._samplers[rng.integers(len(self._samplers))].draw(rng)
+        source = draw_source(self._sources, self._sampling, rng)
+        holders = self._holders[source]
+        return self._samplers[holders[rng.integers(len(holders))]].draw(rng, source)
 
 
 def _some_voxels(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int32]:
@@ -330,8 +378,13 @@ def _some_voxels(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[
     return np.stack(np.unravel_index(flat, where.shape), axis=1).astype(np.int32)
 
 
-def _voxel_sets(sets: Iterable[NDArray[np.int32]]) -> list[NDArray[np.int32]]:
-    return [voxels for voxels in sets if len(voxels)]
+def _filled(sets: VoxelSets) -> VoxelSets:
+    """Return the sources that have voxels, without their empty sets."""
+    filled = {
+        source: [voxels for voxels in of_source if len(voxels)]
+        for source, of_source in sets.items()
+    }
+    return {source: of_source for source, of_source in filled.items() if of_source}
 
 
 def _hard_voxels(case: TrainingCase) -> NDArray[np.int32]:
@@ -342,16 +395,19 @@ def _hard_voxels(case: TrainingCase) -> NDArray[np.int32]:
     return voxels
 
 
-def _lesion_voxels(calcium: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
-    """Return the voxels of each lesion; voxels that touch by a corner belong together."""
-    voxels = np.argwhere(calcium).astype(np.int32)
-    if not len(voxels):
-        return []
-    low = voxels.min(axis=0)
-    box = tuple(slice(*bounds) for bounds in zip(low, voxels.max(axis=0) + 1, strict=True))
-    numbers, _ = ndimage.label(calcium[box], structure=np.ones((3, 3, 3), dtype=np.bool_))
-    of_voxel = numbers[tuple((voxels - low).T)]
-    return [voxels[of_voxel == number] for number in np.unique(of_voxel)]
+def _lesion_voxels(labels: NDArray[np.uint8]) -> VoxelSets:
+    """Return the voxels of each lesion by label; voxels that touch by a corner belong together."""
+    lesions: VoxelSets = {}
+    for label in np.unique(labels[labels != BACKGROUND]):
+        voxels = np.argwhere(labels == label).astype(np.int32)
+        low = voxels.min(axis=0)
+        box = tuple(slice(*bounds) for bounds in zip(low, voxels.max(axis=0) + 1, strict=True))
+        numbers, _ = ndimage.label(labels[box] == label, structure=np.ones((3, 3, 3), np.bool_))
+        of_voxel = numbers[tuple((voxels - low).T)]
+        lesions["lesion", int(label)] = [
+            voxels[of_voxel == number] for number in np.unique(of_voxel)
+        ]
+    return lesions
 
 
 def box_near(

@@ -25,6 +25,7 @@ from model_training.dataset import (
     SamplingConfig,
     WindowDataset,
     box_near,
+    draw_source,
 )
 from model_training.losses import UNKNOWN_KIND
 
@@ -261,7 +262,7 @@ def test_the_rim_of_a_plaque_is_never_called_something_else(tmp_path: Path, seed
         crop_size=16, calcium_part=1.0, confuser_part=0.0, dense_part=0.0, lesion_part=0.0
     )
     sampler = CropSampler(case, NAMING, sampling, NO_AUGMENTATION)
-    _, row, column = sampler._draw_centre(np.random.default_rng(seed))
+    _, row, column = sampler.draw_centre(np.random.default_rng(seed))
     label = int(case.labels[1, row, column])
 
     # The middle of a crop of 16 pixels lies between two of them: half a pixel off the scan's.
@@ -302,7 +303,7 @@ def test_a_small_lesion_is_drawn_as_often_as_a_large_one_where_lesions_are_drawn
     sampler = CropSampler(lesions_case(tmp_path), SPEC, sampling, NO_AUGMENTATION)
     rng = np.random.default_rng(0)
 
-    slices = np.array([sampler._draw_centre(rng)[0] for _ in range(1000)])
+    slices = np.array([sampler.draw_centre(rng)[0] for _ in range(1000)])
 
     # Within three standard deviations of a binomial draw of 1000.
     deviation = (share_of_the_small * (1.0 - share_of_the_small) / 1000.0) ** 0.5
@@ -312,7 +313,34 @@ def test_a_small_lesion_is_drawn_as_often_as_a_large_one_where_lesions_are_drawn
 def test_voxels_that_touch_by_a_corner_are_one_lesion(tmp_path: Path) -> None:
     sampler = CropSampler(lesions_case(tmp_path), SPEC, SamplingConfig(), NO_AUGMENTATION)
 
-    assert sorted(len(voxels) for voxels in sampler._centres["lesion"]) == [1, 400]
+    lesions = [
+        voxels
+        for source in sampler.sources
+        if source[0] == "lesion"
+        for voxels in sampler.voxels(source)
+    ]
+    assert sorted(len(voxels) for voxels in lesions) == [1, 400]
+
+
+def test_an_artery_of_few_lesions_is_drawn_as_often_as_one_of_many() -> None:
+    sampling = SamplingConfig(calcium_part=1.0, confuser_part=0.0, dense_part=0.0, lesion_part=1.0)
+    sources = [("body", 0), ("calcium", 0), ("lesion", Artery.LM), ("lesion", Artery.LAD)]
+    rng = np.random.default_rng(0)
+
+    drawn = [draw_source(sources, sampling, rng) for _ in range(1000)]
+
+    assert set(drawn) == {("lesion", Artery.LM), ("lesion", Artery.LAD)}
+    assert drawn.count(("lesion", Artery.LM)) == pytest.approx(500, abs=3.0 * 250.0**0.5)
+
+
+def test_what_no_case_holds_gives_way_to_dense_voxels_and_these_to_the_body() -> None:
+    sampling = SamplingConfig(calcium_part=1.0, confuser_part=0.0, dense_part=0.0)
+    rng = np.random.default_rng(0)
+
+    assert draw_source([("body", 0), ("dense", 0)], sampling, rng) == ("dense", 0)
+    assert draw_source([("body", 0)], sampling, rng) == ("body", 0)
+    with pytest.raises(ValueError, match="nothing above"):
+        draw_source([], sampling, rng)
 
 
 def heart_case(root: Path) -> TrainingCase:
@@ -340,7 +368,7 @@ def centres_of(case: TrainingCase, **parts: float) -> np.ndarray:
     )
     sampler = CropSampler(case, SPEC, sampling, NO_AUGMENTATION)
     rng = np.random.default_rng(0)
-    return np.array([sampler._draw_centre(rng) for _ in range(400)])
+    return np.array([sampler.draw_centre(rng) for _ in range(400)])
 
 
 @pytest.mark.parametrize("kind", ["dense_part", "body"])
