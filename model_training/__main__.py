@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,15 +14,17 @@ import typer
 from rich.console import Console
 
 from calcium_scoring.errors import CacscoreError
+from calcium_scoring.model_input.preprocessing import ModelArray
 from model_training.ablation.commands import ablation
 from model_training.backgrounds.commands import backgrounds
 from model_training.cases import require_cases
 from model_training.evaluation.commands import evaluate
-from model_training.export_onnx import export_onnx, torch_predictor
+from model_training.export_onnx import export_onnx, load_onnx, torch_predictor
 from model_training.finetuning.commands import finetune
 from model_training.heart_finder.commands import heart_app
 from model_training.importers.__main__ import import_cases
 from model_training.mining import mine_cases
+from model_training.precision import Precision, calibration_windows, convert_precision
 from model_training.realism.commands import realism
 from model_training.settings import read_training_config
 from model_training.simulate import simulate_cases
@@ -163,6 +166,24 @@ def export(
         f"F1 {trained.validation_f1:.3f} on held-out crops; probabilities differ by at most "
         f"{exported.max_probability_difference:.1e}."
     )
+
+
+@app.command()
+def convert(
+    out: Annotated[Path, typer.Option(help="ONNX file to write.")],
+    precision: Annotated[Precision, typer.Option(help="What the network computes with.")],
+    model: Annotated[Path, typer.Option(help="Model file to convert.")] = BUNDLED_MODEL,
+    cases: CasesOption = DEFAULT_CASES,
+    windows: Annotated[int, typer.Option(min=1, help="Crops that int8 learns ranges from.")] = 64,
+) -> None:
+    """Write a model file in another precision; `evaluate --model` says what it costs."""
+    crops: Iterable[ModelArray] = ()
+    if precision is Precision.INT8:
+        crops = calibration_windows(
+            require_cases(cases, "train"), load_onnx(model).spec, count=windows
+        )
+    convert_precision(model, out, precision, windows=crops)
+    console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {precision.value}.")
 
 
 def main() -> None:
