@@ -23,11 +23,17 @@ MESA_RISK_AGES: Final = (45, 85)
 """Years for which the equation may be used."""
 
 
+TOTAL_CHOLESTEROL_RANGE_MG_PER_DL: Final = (50.0, 800.0)
+HDL_CHOLESTEROL_RANGE_MG_PER_DL: Final = (10.0, 200.0)
+SYSTOLIC_BLOOD_PRESSURE_RANGE_MMHG: Final = (60.0, 300.0)
+"""Values beyond are taken for slips, such as mmol/L in place of mg/dL; our choice."""
+
+
 @dataclass(frozen=True)
 class RiskFactors:
     """What the equation needs besides age, sex, race or ethnicity, and the Agatston score.
 
-    Cholesterol is in mg/dL, blood pressure in mmHg.
+    Cholesterol is in mg/dL, blood pressure in mmHg. A value out of its range is a ValueError.
     """
 
     has_diabetes: bool
@@ -38,6 +44,35 @@ class RiskFactors:
     systolic_blood_pressure_mmhg: float
     takes_blood_pressure_medication: bool
     has_family_history_of_heart_attack: bool
+
+    def __post_init__(self) -> None:
+        for name, value, (least, most), unit in (
+            (
+                "total cholesterol",
+                self.total_cholesterol_mg_per_dl,
+                TOTAL_CHOLESTEROL_RANGE_MG_PER_DL,
+                "mg/dL",
+            ),
+            (
+                "HDL cholesterol",
+                self.hdl_cholesterol_mg_per_dl,
+                HDL_CHOLESTEROL_RANGE_MG_PER_DL,
+                "mg/dL",
+            ),
+            (
+                "systolic blood pressure",
+                self.systolic_blood_pressure_mmhg,
+                SYSTOLIC_BLOOD_PRESSURE_RANGE_MMHG,
+                "mmHg",
+            ),
+        ):
+            if not least <= value <= most:
+                raise ValueError(
+                    f"A {name} of {value:g} {unit} is not plausible; {least:g} to {most:g} {unit} "
+                    "is accepted."
+                )
+        if self.hdl_cholesterol_mg_per_dl >= self.total_cholesterol_mg_per_dl:
+            raise ValueError("HDL cholesterol is a part of total cholesterol and lies below it.")
 
 
 _BASELINE_SURVIVAL: Final = 0.99833

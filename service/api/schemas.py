@@ -11,7 +11,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from calcium_scoring.scoring.mesa_risk import RiskFactors
+from calcium_scoring.scoring.mesa_risk import (
+    HDL_CHOLESTEROL_RANGE_MG_PER_DL,
+    SYSTOLIC_BLOOD_PRESSURE_RANGE_MMHG,
+    TOTAL_CHOLESTEROL_RANGE_MG_PER_DL,
+    RiskFactors,
+)
 from calcium_scoring.scoring.percentiles import RaceOrEthnicity
 from calcium_scoring.volume.patient import Sex
 from service.application.categories import GivenFacts
@@ -404,13 +409,19 @@ class RiskFactorsRequest(RequestModel):
     """Whether the patient has diabetes."""
     is_current_smoker: bool
     """Whether the patient smokes."""
-    total_cholesterol_mg_per_dl: float = Field(ge=50.0, le=800.0)
+    total_cholesterol_mg_per_dl: float = Field(
+        ge=TOTAL_CHOLESTEROL_RANGE_MG_PER_DL[0], le=TOTAL_CHOLESTEROL_RANGE_MG_PER_DL[1]
+    )
     """Total cholesterol in mg/dL (1 mmol/L is 38.67 mg/dL)."""
-    hdl_cholesterol_mg_per_dl: float = Field(ge=10.0, le=200.0)
+    hdl_cholesterol_mg_per_dl: float = Field(
+        ge=HDL_CHOLESTEROL_RANGE_MG_PER_DL[0], le=HDL_CHOLESTEROL_RANGE_MG_PER_DL[1]
+    )
     """HDL cholesterol in mg/dL, below the total."""
     takes_lipid_medication: bool
     """Whether the patient takes lipid-lowering medication."""
-    systolic_blood_pressure_mmhg: float = Field(ge=60.0, le=300.0)
+    systolic_blood_pressure_mmhg: float = Field(
+        ge=SYSTOLIC_BLOOD_PRESSURE_RANGE_MMHG[0], le=SYSTOLIC_BLOOD_PRESSURE_RANGE_MMHG[1]
+    )
     """Systolic blood pressure in mmHg."""
     takes_blood_pressure_medication: bool
     """Whether the patient takes medication for high blood pressure."""
@@ -418,10 +429,13 @@ class RiskFactorsRequest(RequestModel):
     """Whether a heart attack occurred in the family."""
 
     @model_validator(mode="after")
-    def _check_cholesterol(self) -> Self:
-        if self.hdl_cholesterol_mg_per_dl >= self.total_cholesterol_mg_per_dl:
-            raise ValueError("HDL cholesterol is a part of total cholesterol and lies below it")
+    def _check_together(self) -> Self:
+        self.factors()
         return self
+
+    def factors(self) -> RiskFactors:
+        """Return the risk factors as the equation needs them."""
+        return RiskFactors(**self.model_dump())
 
 
 class RiskRequest(RequestModel):
@@ -442,9 +456,7 @@ class RiskRequest(RequestModel):
             age_years=self.age_years,
             sex=self.sex,
             race_or_ethnicity=self.race_or_ethnicity,
-            risk_factors=(
-                None if self.risk_factors is None else RiskFactors(**self.risk_factors.model_dump())
-            ),
+            risk_factors=None if self.risk_factors is None else self.risk_factors.factors(),
         )
 
 

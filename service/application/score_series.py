@@ -9,6 +9,7 @@ from typing import Final
 
 from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
 from calcium_scoring.dicom.write_segmentation import write_segmentation
+from calcium_scoring.errors import SeriesWarning
 from calcium_scoring.nifti import write_nifti
 from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.protocol import ScoringProtocol
@@ -73,12 +74,30 @@ def score_series(
         report,
         volume,
         model=segmenter.model,
-        warnings=(*series.warnings, *segmentation.warnings),
+        warnings=(
+            *series.warnings,
+            *segmentation.warnings,
+            *_mask_warnings(report.protocol.threshold_hu, segmenter.spec.threshold_hu),
+        ),
         other_series=series.other_series,
         left_out_files=series.left_out_files,
         given=given,
     )
     return ScoredSeries(series, segmentation.label_map, report, segmenter.model, document)
+
+
+def _mask_warnings(threshold_hu: float, mask_threshold_hu: float) -> tuple[SeriesWarning, ...]:
+    """Return a warning where the score would count voxels that no mask of the network holds."""
+    if threshold_hu >= mask_threshold_hu:
+        return ()
+    return (
+        SeriesWarning(
+            "mask_above_threshold",
+            f"The score counts from {threshold_hu:g} HU, but the network marks calcium from "
+            f"{mask_threshold_hu:g} HU only: what lies between is not in the score.",
+            {"threshold_hu": threshold_hu, "mask_threshold_hu": mask_threshold_hu},
+        ),
+    )
 
 
 def write_artefacts(
