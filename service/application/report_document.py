@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from calcium_scoring.errors import SeriesWarning
 from calcium_scoring.scoring.agatston import agatston_score, density_weight
+from calcium_scoring.scoring.conventions import CONVENTION_SOURCES
 from calcium_scoring.scoring.lesions import Lesion, SliceLesion
 from calcium_scoring.scoring.protocol import ScoringProtocol
-from calcium_scoring.scoring.report import CalciumReport, CalciumScores, measure_lesions
+from calcium_scoring.scoring.report import CalciumReport, CalciumScores, ConventionScore
+from calcium_scoring.scoring.tube_voltage import TUBE_VOLTAGE_TABLES
 from calcium_scoring.version import __version__
 from calcium_scoring.volume.ct_volume import CtVolume, SeriesIdentity
 from calcium_scoring.volume.label_map import Artery
+from service.application.categories import NOTHING_GIVEN, GivenFacts, categories_document
 from service.application.jobs import ModelIdentity
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 ReportDocument: TypeAlias = dict[str, Any]
 """JSON values only; ``CalciumReportResponse`` of the API is its schema."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 INTENDED_USE: Final = (
     "Research use only. Not a medical device: not for diagnosis or for decisions on treatment."
@@ -41,25 +44,37 @@ def report_document(
     warnings: Sequence[SeriesWarning] = (),
     other_series: Sequence[DataclassInstance] = (),
     left_out_files: Sequence[DataclassInstance] = (),
+    given: GivenFacts = NOTHING_GIVEN,
 ) -> ReportDocument:
     """Return the document of a measured series.
 
     ``model`` is None where a reader's own mask was measured. ``other_series`` and
     ``left_out_files``, as a CtSeries has them, say what else was in the upload and why it was
-    not scored.
+    not scored. ``given`` is what a user said about the patient; risk factors in it may raise what
+    :func:`categories_document` raises.
     """
-    notes = [*warnings, *([_provisional(model)] if model and model.is_provisional else [])]
+    notes = [
+        *warnings,
+        *_tube_voltage_warnings(report.protocol, volume),
+        *([_provisional(model)] if model and model.is_provisional else []),
+    ]
     return {
         "schema_version": SCHEMA_VERSION,
         "service_version": __version__,
         "intended_use": INTENDED_USE,
         "agatston_score": report.total.agatston_score,
         "volume_score_mm3": report.total.volume_score_mm3,
+        "interpolated_volume_score_mm3": report.total.interpolated_volume_score_mm3,
         "mass_score_mg": report.total.mass_score_mg,
         "lesion_count": report.total.lesion_count,
         "risk_category": report.risk_category,
         "cac_drs_category": report.cac_drs_category,
         "vessel_count": report.vessel_count,
+        "categories": categories_document(
+            report.total.agatston_score, report.vessel_count, volume.patient, given
+        ),
+        "category_stable": report.category_stable,
+        "conventions": [_convention(one) for one in report.conventions],
         "arteries": {
             artery.name: None if report.arteries is None else _scores(report.arteries[artery])
             for artery in Artery
@@ -84,9 +99,7 @@ def _scores(scores: CalciumScores) -> dict[str, Any]:
 def _lesion(
     lesion: Lesion, report: CalciumReport, identity: SeriesIdentity | None
 ) -> dict[str, Any]:
-    scores = measure_lesions(
-        [lesion], report.geometry, report.protocol, report.mass_calibration_factor
-    )
+    scores = report.scores_of([lesion])
     # A branching lesion may have several parts in one slice.
     slice_indices = sorted({part.slice_index for part in lesion.slice_lesions})
     return {
@@ -99,6 +112,7 @@ def _lesion(
         else [],
         "area_mm2": lesion.area_mm2,
         "volume_score_mm3": scores.volume_score_mm3,
+        "interpolated_volume_score_mm3": scores.interpolated_volume_score_mm3,
         "mass_score_mg": scores.mass_score_mg,
         "peak_hu": lesion.peak_hu,
         "mean_hu": lesion.mean_hu,
@@ -118,7 +132,7 @@ def _slice_part(
         "area_mm2": part.area_mm2,
         "peak_hu": part.peak_hu,
         "mean_hu": part.mean_hu,
-        "density_weight": density_weight(part.peak_hu, report.protocol),
+        "density_weight": density_weight(part.weighing_peak_hu, report.protocol),
         "agatston_score": agatston_score(
             [part],
             report.protocol,
@@ -152,6 +166,12 @@ def _series(volume: CtVolume) -> dict[str, Any]:
         "is_contrast_enhanced": acquisition.is_contrast_enhanced,
         "series_description": acquisition.series_description,
         "mass_calibration_factor": volume.mass_calibration_factor,
+        "calcium_scoring_mass_factor_patient": acquisition.calcium_scoring_mass_factor_patient,
+        "calcium_scoring_mass_factor_device": (
+            None
+            if acquisition.calcium_scoring_mass_factor_device is None
+            else list(acquisition.calcium_scoring_mass_factor_device)
+        ),
     }
 
 
@@ -159,7 +179,35 @@ def _protocol(protocol: ScoringProtocol) -> dict[str, Any]:
     return {
         **asdict(protocol),
         "density_weight_bounds_hu": list(protocol.density_weight_bounds_hu),
+        "source": CONVENTION_SOURCES.get(protocol.name),
     }
+
+
+def _convention(convention: ConventionScore) -> dict[str, Any]:
+    return {
+        **_scores(convention.scores),
+        "name": convention.protocol.name,
+        "risk_category": convention.risk_category,
+        "cac_drs_category": convention.cac_drs_category,
+        "category_stable": convention.category_stable,
+        "protocol": _protocol(convention.protocol),
+    }
+
+
+def _tube_voltage_warnings(protocol: ScoringProtocol, volume: CtVolume) -> list[SeriesWarning]:
+    table, kvp = TUBE_VOLTAGE_TABLES[protocol.tube_voltage_table], volume.acquisition.kvp
+    if table.covers(kvp):
+        return []
+    found = "unknown" if kvp is None else f"{kvp:g} kV"
+    covered = ", ".join(f"{one:g}" for one in table.by_kvp)
+    return [
+        SeriesWarning(
+            "tube_voltage_not_in_table",
+            f"The tube voltage is {found}; the table {table.name} has {covered} kV. The threshold "
+            f"stayed at {protocol.threshold_hu:g} HU.",
+            {"kvp": kvp, "tube_voltage_table": table.name, "threshold_hu": protocol.threshold_hu},
+        )
+    ]
 
 
 def _provisional(model: ModelIdentity) -> SeriesWarning:

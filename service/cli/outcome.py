@@ -31,7 +31,12 @@ from calcium_scoring.errors import (
     SeriesRejected,
     UploadRejected,
 )
-from service.application.errors import GIVEN_UP_CODES, StudyFailed
+from service.application.errors import (
+    GIVEN_UP_CODES,
+    RiskAgeOutOfRange,
+    RiskInputsMissing,
+    StudyFailed,
+)
 from service.application.problem import Problem
 from service.application.report_document import INTENDED_USE
 from service.cli.console import print_json, say, stderr
@@ -73,6 +78,8 @@ REFUSALS: Final = (
     SeriesRejected,
     MaskRejected,
     ModelRejected,
+    RiskInputsMissing,
+    RiskAgeOutOfRange,
 )
 """Kinds of CacscoreError that are a finding about what was given to us."""
 
