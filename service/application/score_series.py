@@ -10,6 +10,7 @@ from typing import Final
 from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
 from calcium_scoring.dicom.write_segmentation import write_segmentation
 from calcium_scoring.nifti import write_nifti
+from calcium_scoring.scoring.components import account_for_components
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.report import CalciumReport, measure_calcium
 from calcium_scoring.upload.archive import ArchiveLimits
@@ -62,9 +63,15 @@ def score_series(
         protocol=protocol,
         has_artery_labels=segmenter.spec.has_artery_labels,
     )
+    components = None
+    if segmentation.voxels is not None:
+        components = account_for_components(
+            series.volume, segmentation.label_map, report.lesions, segmentation.voxels, protocol
+        )
     document = report_document(
         report,
         series.volume,
+        components=components,
         model=segmenter.model,
         warnings=(*series.warnings, *segmentation.warnings),
         other_series=series.other_series,

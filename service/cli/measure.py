@@ -8,9 +8,11 @@ from pathlib import Path
 from calcium_scoring.dicom.read_segmentation import read_segmentation
 from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
 from calcium_scoring.nifti import read_mask, read_numpy_mask
+from calcium_scoring.scoring.components import account_for_components
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.scoring.report import measure_calcium
 from calcium_scoring.volume.label_map import CORONARY, LabelMap
+from calcium_scoring.volume.searched_voxels import SearchedVoxels
 from service.application.report_document import report_document
 from service.cli.console import print_json, progress_bars, stdout
 from service.cli.outcome import UsageMistake
@@ -30,9 +32,18 @@ def measure_mask(path: Path, mask: Path, *, wants_json: bool, has_artery_labels:
         protocol=LITERATURE,
         has_artery_labels=_names_arteries(label_map, said_so=has_artery_labels),
     )
+    marked = label_map.calcium_mask & (series.volume.hu >= LITERATURE.threshold_hu)
+    components = account_for_components(
+        series.volume,
+        label_map,
+        report.lesions,
+        SearchedVoxels.of_mask(label_map.geometry, marked),
+        LITERATURE,
+    )
     document = report_document(
         report,
         series.volume,
+        components=components,
         model=None,
         warnings=series.warnings,
         other_series=series.other_series,
