@@ -6,6 +6,7 @@ CacscoreError
 ├── SliceNotFound            the scored series has no slice of that index
 ├── ScoreNotReady            the study is still queued or running
 ├── StudyFailed              the study cannot be scored; carries the problem of its job
+├── ReportRejected           a file that should be a report of cacscore is not one
 ├── InvalidCursor            a page of studies was asked for with a cursor we did not give out
 ├── JobGivenUp               a job ended without a score though the series may be sound
 │   ├── TooManyAttempts        every attempt ended with its worker lost or an unexpected error
@@ -77,6 +78,13 @@ class StudyFailed(CacscoreError):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail, **problem.evidence)
         self.problem = problem
+
+
+class ReportRejected(CacscoreError):
+    """A file that should be a report of cacscore is not one, or one of another schema."""
+
+    code = "report_rejected"
+    title = "The report cannot be read"
 
 
 class InvalidCursor(CacscoreError):

@@ -6,6 +6,7 @@
 | 1 | a failure: something is away (server, model, disk), or cacscore itself crashed |
 | 2 | usage: the command line cannot be carried out as written |
 | 3 | a refusal: the upload, series, mask or model cannot be used, for the reason that is given |
+| 4 | different: `verify` found that the report does not follow from mask and series |
 | 130 | interrupted |
 
 A refusal is a result: under ``--json`` it is printed to stdout as a problem object (RFC 9457) with
@@ -31,14 +32,14 @@ from calcium_scoring.errors import (
     SeriesRejected,
     UploadRejected,
 )
-from service.application.errors import GIVEN_UP_CODES, StudyFailed
+from service.application.errors import GIVEN_UP_CODES, ReportRejected, StudyFailed
 from service.application.problem import Problem
 from service.application.report_document import INTENDED_USE
 from service.cli.console import print_json, say, stderr
 
 EXIT_CODES_HELP: Final = (
     "Exit codes: 0 done, 1 failure or crash, 2 usage, 3 refusal (the reason and a stable code are "
-    "printed; with --json as a problem object on stdout)."
+    "printed; with --json as a problem object on stdout), 4 different (verify only)."
 )
 
 
@@ -49,6 +50,7 @@ class ExitCode(IntEnum):
     FAILURE = 1
     USAGE = 2
     REFUSAL = 3
+    DIFFERENT = 4
     INTERRUPTED = 130
 
 
@@ -58,6 +60,10 @@ class Refused(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
         self.problem = problem
+
+
+class FoundDifferent(Exception):
+    """A comparison ended with a difference, and it has been printed."""
 
 
 class CommandFailed(Exception):
@@ -73,6 +79,7 @@ REFUSALS: Final = (
     SeriesRejected,
     MaskRejected,
     ModelRejected,
+    ReportRejected,
 )
 """Kinds of CacscoreError that are a finding about what was given to us."""
 
@@ -96,6 +103,8 @@ def run_guarded(command: Callable[[], None], *, wants_json: bool) -> ExitCode:
     except REFUSALS as refusal:
         _print_refusal(Problem.of(refusal), wants_json=wants_json)
         status = ExitCode.REFUSAL
+    except FoundDifferent:
+        status = ExitCode.DIFFERENT
     except UsageMistake as mistake:
         say(f"Error: {mistake}")
         status = ExitCode.USAGE
