@@ -33,6 +33,43 @@ _SEGMENTATION_KINDS: Final = frozenset({SegmentationStorage, _LABEL_MAP_SEGMENTA
 FrameMask: TypeAlias = NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class SegmentationOrigin:
+    """What a SEG says of where it came from; None where it does not say.
+
+    ``series_instance_uids`` are those of the images that it was made on. The model is that of the
+    first segment's algorithm; ``model_sha256`` is what cacscore writes as device serial number.
+    """
+
+    series_instance_uids: frozenset[str]
+    model_name: str | None
+    model_version: str | None
+    model_sha256: str | None
+
+
+def read_segmentation_origin(path: Path) -> SegmentationOrigin:
+    """Read which series a SEG was made on and by which model; MaskRejected as for its labels."""
+    with quiet_pydicom():
+        try:
+            header = dcmread(path, stop_before_pixels=True)
+            referenced = header.get("ReferencedSeriesSequence", None) or ()
+            uids = (text(item, "SeriesInstanceUID") for item in referenced)
+            algorithms = header.SegmentSequence[0].get(
+                "SegmentationAlgorithmIdentificationSequence", None
+            )
+            algorithm = algorithms[0] if algorithms else Dataset()
+            return SegmentationOrigin(
+                frozenset(uid for uid in uids if uid),
+                text(algorithm, "AlgorithmName"),
+                text(algorithm, "AlgorithmVersion"),
+                text(header, "DeviceSerialNumber"),
+            )
+        except PARSER_ERRORS as error:
+            raise MaskRejected(
+                "The mask cannot be read as a DICOM segmentation: it is damaged or incomplete."
+            ) from error
+
+
 def read_segmentation(path: Path, series: CtSeries) -> LabelMap:
     """Read the calcium segments of a SEG as labels on the grid of the series.
 

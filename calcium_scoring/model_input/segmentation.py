@@ -12,9 +12,10 @@ from calcium_scoring.model_input.heart_region import (
     find_heart,
 )
 from calcium_scoring.model_input.spec import ModelSpec
-from calcium_scoring.model_input.tiling import PredictPatch, Progress, segment_volume
+from calcium_scoring.model_input.tiling import PredictPatch, Progress, search_volume
 from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.label_map import LabelMap
+from calcium_scoring.volume.searched_voxels import SearchedVoxels
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Segmentation:
     region: HeartRegion | None
     """None where the whole scan was searched."""
     warnings: tuple[SeriesWarning, ...]
+    voxels: SearchedVoxels | None = None
+    """Every dense voxel that was looked at, with what the network said of it; None where whoever
+    segmented keeps no account."""
 
 
 def segment_scan(
@@ -60,14 +64,14 @@ def segment_scan(
             warnings.append(_not_found(model.heart.spec))
         elif region.is_cut:
             warnings.append(_cut(region))
-    label_map = segment_volume(
+    searched = search_volume(
         volume,
         model.spec,
         model.predict_patch,
         progress,
         region=None if region is None else region.mask,
     )
-    return Segmentation(label_map, region, tuple(warnings))
+    return Segmentation(searched.label_map, region, tuple(warnings), searched.voxels)
 
 
 def _not_found(spec: HeartSpec) -> SeriesWarning:

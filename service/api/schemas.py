@@ -26,6 +26,10 @@ from service.application.problem import Problem
 RiskCategory = Literal["0", "1-10", "11-100", "101-400", ">400"]
 CacDrsCategory = Literal["A0", "A1", "A2", "A3"]
 ArteryName = Literal["LM", "LAD", "LCX", "RCA"]
+DenseKind = Literal["LM", "LAD", "LCX", "RCA", "AORTA", "VALVE", "OTHER"]
+RejectionReason = Literal[
+    "edge_of_region", "rim_of_lesion", "too_small", "below_probability", "outside_mask"
+]
 
 Evidence = Annotated[
     dict[str, Any],
@@ -221,6 +225,90 @@ class LesionResponse(ResponseModel):
     """Mean position of its voxels in mm: to the patient's left, to posterior, to superior."""
     slices: list[SliceLesionResponse]
     """Its parts, slice by slice; a slice may hold several."""
+
+
+class KeptComponentResponse(ResponseModel):
+    """What the network said of a lesion of the report."""
+
+    lesion_id: int
+    """The `id` of the lesion in `lesions`."""
+    voxel_count: int
+    """Number of its voxels."""
+    mean_probability: float | None
+    """Mean probability of coronary calcium over its voxels; null where no network was asked."""
+    max_probability: float | None
+    """Highest probability of any of its voxels."""
+    kind: DenseKind | None
+    """What the network calls most of its voxels; null where it names nothing."""
+    kind_share: float | None
+    """Share of its voxels that it calls so, 0 to 1."""
+
+
+class RejectedComponentResponse(ResponseModel):
+    """Connected voxels of at least the threshold that are not in the score."""
+
+    id: int
+    """Counts from 1 within the report, the highest `agatston_score_if_kept` first."""
+    reason: RejectionReason
+    """Why it is not in the score. `edge_of_region`: it goes on beyond the searched part, as bone
+    does. `rim_of_lesion`: it touches a lesion within a slice, and the mask ends between them.
+    `too_small`: within no slice is it as large as the smallest lesion. `below_probability`: the
+    network does not take it for coronary calcium. `outside_mask`: not in a reader's mask."""
+    first_slice_index: int
+    """Lowest slice that it reaches; slice 0 is the lowest of the series."""
+    last_slice_index: int
+    """Highest slice that it reaches."""
+    centroid_lps_mm: list[float] = Field(min_length=3, max_length=3)
+    """Mean position of its voxels in mm: to the patient's left, to posterior, to superior."""
+    voxel_count: int
+    """Number of voxels."""
+    area_mm2: float
+    """Area in mm², summed over slices."""
+    largest_area_mm2: float
+    """Area in mm² of its largest region within a slice, held against the smallest lesion."""
+    volume_mm3: float
+    """Volume in mm³."""
+    peak_hu: float
+    """Highest attenuation in HU."""
+    mean_hu: float
+    """Mean attenuation in HU."""
+    agatston_score_if_kept: float
+    """Agatston score that it would have by itself, were it in the mask."""
+    marked_voxel_count: int
+    """Voxels that are in the mask all the same: their region is too small to count."""
+    touched_lesion_ids: list[int]
+    """Lesions that it touches within a slice."""
+    continues_outside: bool
+    """Whether a voxel beyond the heart region that reaches the threshold touches it."""
+    mean_probability: float | None
+    """Mean probability of coronary calcium over its voxels; null where no network was asked."""
+    max_probability: float | None
+    """Highest probability of any of its voxels."""
+    kind: DenseKind | None
+    """What the network calls most of its voxels; null where it names nothing."""
+    kind_share: float | None
+    """Share of its voxels that it calls so, 0 to 1."""
+
+
+class ComponentsResponse(ResponseModel):
+    """What became of every voxel of at least the threshold: in a lesion, or left out and why."""
+
+    searched: Literal["heart_region", "whole_scan", "mask"]
+    """Where calcium was looked for; `mask` where a reader's own mask was measured."""
+    threshold_hu: float
+    """Attenuation in HU from which a voxel is in this account."""
+    voxel_count: int
+    """Voxels of at least the threshold in the searched part."""
+    kept_voxel_count: int
+    """Those in the lesions of the report."""
+    rejected_voxel_count: int
+    """Those that are not in the score; both counts add up to `voxel_count`."""
+    rejected_count: dict[RejectionReason, int]
+    """Number of rejected components for each reason."""
+    kept: list[KeptComponentResponse]
+    """One entry for each lesion of the report."""
+    rejected: list[RejectedComponentResponse]
+    """Every other component, complete."""
 
 
 class SeriesResponse(ResponseModel):
@@ -551,6 +639,9 @@ class CalciumReportResponse(ResponseModel):
     """Scores per artery."""
     lesions: list[LesionResponse]
     """Every lesion, from the lowest upwards."""
+    components: ComponentsResponse | None
+    """What became of every voxel of at least the threshold where calcium was looked for; null where
+    whoever segmented kept no account."""
     series: SeriesResponse
     """The series that was scored."""
     protocol: ScoringProtocolResponse

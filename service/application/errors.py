@@ -8,6 +8,7 @@ CacscoreError
 ├── StudyFailed              the study cannot be scored; carries the problem of its job
 ├── RiskInputsMissing        age, sex, or race or ethnicity is needed for a risk and not known
 ├── RiskAgeOutOfRange        the equation of a risk does not hold at that age
+├── ReportRejected           a file that should be a report of cacscore is not one
 ├── InvalidCursor            a page of studies was asked for with a cursor we did not give out
 ├── JobGivenUp               a job ended without a score though the series may be sound
 │   ├── TooManyAttempts        every attempt ended with its worker lost or an unexpected error
@@ -111,6 +112,13 @@ class RiskAgeOutOfRange(CacscoreError):
             youngest_years=youngest,
             oldest_years=oldest,
         )
+
+
+class ReportRejected(CacscoreError):
+    """A file that should be a report of cacscore is not one, or one of another schema."""
+
+    code = "report_rejected"
+    title = "The report cannot be read"
 
 
 class InvalidCursor(CacscoreError):

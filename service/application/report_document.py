@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from calcium_scoring.errors import SeriesWarning
 from calcium_scoring.scoring.agatston import agatston_score, density_weight
+from calcium_scoring.scoring.components import (
+    ComponentAccount,
+    ModelOpinion,
+    RejectedComponent,
+    RejectionReason,
+)
 from calcium_scoring.scoring.conventions import CONVENTION_SOURCES
 from calcium_scoring.scoring.lesions import Lesion, SliceLesion
 from calcium_scoring.scoring.protocol import ScoringProtocol
@@ -45,13 +51,15 @@ def report_document(
     other_series: Sequence[DataclassInstance] = (),
     left_out_files: Sequence[DataclassInstance] = (),
     given: GivenFacts = NOTHING_GIVEN,
+    components: ComponentAccount | None = None,
 ) -> ReportDocument:
     """Return the document of a measured series.
 
     ``model`` is None where a reader's own mask was measured. ``other_series`` and
     ``left_out_files``, as a CtSeries has them, say what else was in the upload and why it was
     not scored. ``given`` is what a user said about the patient; risk factors in it may raise what
-    :func:`categories_document` raises.
+    :func:`categories_document` raises. ``components`` is what became of every dense voxel; None
+    where nobody kept account.
     """
     notes = [
         *warnings,
@@ -80,6 +88,7 @@ def report_document(
             for artery in Artery
         },
         "lesions": [_lesion(lesion, report, volume.identity) for lesion in report.lesions],
+        "components": None if components is None else _components(components, volume),
         "series": _series(volume),
         "protocol": _protocol(report.protocol),
         "model": None if model is None else asdict(model),
@@ -138,6 +147,59 @@ def _slice_part(
             report.protocol,
             spacing_between_slices_mm=report.geometry.spacing_between_slices_mm,
         ),
+    }
+
+
+def _components(account: ComponentAccount, volume: CtVolume) -> dict[str, Any]:
+    return {
+        "searched": account.part.value,
+        "threshold_hu": account.threshold_hu,
+        "voxel_count": account.voxel_count,
+        "kept_voxel_count": account.kept_voxel_count,
+        "rejected_voxel_count": account.rejected_voxel_count,
+        "rejected_count": {
+            reason.value: sum(one.reason is reason for one in account.rejected)
+            for reason in RejectionReason
+        },
+        "kept": [
+            {
+                "lesion_id": one.lesion_id,
+                "voxel_count": one.voxel_count,
+                **_opinion(one.opinion),
+            }
+            for one in account.kept
+        ],
+        "rejected": [_rejected(one, volume) for one in account.rejected],
+    }
+
+
+def _rejected(component: RejectedComponent, volume: CtVolume) -> dict[str, Any]:
+    return {
+        "id": component.component_id,
+        "reason": component.reason.value,
+        "first_slice_index": component.first_slice_index,
+        "last_slice_index": component.last_slice_index,
+        "centroid_lps_mm": list(volume.geometry.position_lps_mm(component.centroid_index)),
+        "voxel_count": component.voxel_count,
+        "area_mm2": component.area_mm2,
+        "largest_area_mm2": component.largest_area_mm2,
+        "volume_mm3": component.volume_mm3,
+        "peak_hu": component.peak_hu,
+        "mean_hu": component.mean_hu,
+        "agatston_score_if_kept": component.agatston_score,
+        "marked_voxel_count": component.marked_voxel_count,
+        "touched_lesion_ids": list(component.touched_lesion_ids),
+        "continues_outside": component.continues_outside,
+        **_opinion(component.opinion),
+    }
+
+
+def _opinion(opinion: ModelOpinion | None) -> dict[str, Any]:
+    return {
+        "mean_probability": None if opinion is None else opinion.mean_probability,
+        "max_probability": None if opinion is None else opinion.max_probability,
+        "kind": None if opinion is None else opinion.kind,
+        "kind_share": None if opinion is None else opinion.kind_share,
     }
 
 

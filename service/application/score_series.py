@@ -11,6 +11,7 @@ from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
 from calcium_scoring.dicom.write_segmentation import write_segmentation
 from calcium_scoring.errors import SeriesWarning
 from calcium_scoring.nifti import write_nifti
+from calcium_scoring.scoring.components import account_for_components
 from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.report import CalciumReport, measure_calcium
@@ -70,9 +71,15 @@ def score_series(
         has_artery_labels=segmenter.spec.has_artery_labels,
         conventions=CONVENTIONS.values(),
     )
+    components = None
+    if segmentation.voxels is not None:
+        components = account_for_components(
+            series.volume, segmentation.label_map, report.lesions, segmentation.voxels, protocol
+        )
     document = report_document(
         report,
         volume,
+        components=components,
         model=segmenter.model,
         warnings=(
             *series.warnings,

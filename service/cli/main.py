@@ -317,6 +317,60 @@ def risk(
 
 @app.command(
     epilog=EXIT_CODES_HELP,
+    help=f"""Check a report: does it follow from its mask and its series?
+
+    Reads the series and the DICOM SEG, measures again without any network, and compares every
+    value of the report that mask and series decide: scores, arteries, lesions, volumes,
+    categories, geometry and headers. Says which values cannot be decided by them, and why.
+
+    Exit status 0: equal. 4: different; every difference is printed with both values. 3: one of the
+    three files is not what it should be, such as a mask that does not lie on the series.
+
+    Examples:
+
+    - `cacscore verify report.json mask.dcm scan.zip`
+    - `cacscore verify report.json mask.dcm folder/ --json | jq .differences`
+
+    {INTENDED_USE}
+    """,
+)
+def verify(
+    report: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REPORT.json",
+            help="Report as `score --json`, the service or `report.json` gives it.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    segmentation: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SEG.dcm", help="Its mask as DICOM SEG.", exists=True, dir_okay=False
+        ),
+    ],
+    series: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SERIES",
+            help="Zip archive or folder with the DICOM files that were scored.",
+            exists=True,
+            readable=True,
+        ),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the comparison (or the problem object) as JSON.")
+    ] = False,
+) -> None:
+    """Check a report against its mask and series."""
+    from service.cli.verify import verify_files  # noqa: PLC0415
+
+    verify_files(report, segmentation, series, wants_json=as_json)
+
+
+@app.command(
+    epilog=EXIT_CODES_HELP,
     help=f"""Run the whole service on this machine: gateway, worker, database and a private broker.
 
     Needs neither root nor Docker. Everything lives in the data folder; starting again with the

@@ -9,9 +9,12 @@ from pathlib import Path
 from calcium_scoring.dicom.read_segmentation import read_segmentation
 from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
 from calcium_scoring.nifti import read_mask, read_numpy_mask
+from calcium_scoring.scoring.components import account_for_components
 from calcium_scoring.scoring.conventions import CONVENTIONS
+from calcium_scoring.scoring.lesions import is_calcium
 from calcium_scoring.scoring.report import measure_calcium
 from calcium_scoring.volume.label_map import CORONARY, LabelMap
+from calcium_scoring.volume.searched_voxels import SearchedVoxels
 from service.application.report_document import report_document
 from service.cli.choices import ScoreChoices
 from service.cli.console import print_json, progress_bars, stdout
@@ -41,9 +44,18 @@ def measure_mask(
         has_artery_labels=_names_arteries(label_map, said_so=has_artery_labels),
         conventions=CONVENTIONS.values(),
     )
+    marked = label_map.calcium_mask & is_calcium(volume.hu, report.protocol)
+    components = account_for_components(
+        volume,
+        label_map,
+        report.lesions,
+        SearchedVoxels.of_mask(label_map.geometry, marked),
+        report.protocol,
+    )
     document = report_document(
         report,
         volume,
+        components=components,
         model=None,
         warnings=series.warnings,
         other_series=series.other_series,

@@ -6,6 +6,7 @@
 | 1 | a failure: something is away (server, model, disk), or cacscore itself crashed |
 | 2 | usage: the command line cannot be carried out as written |
 | 3 | a refusal: the upload, series, mask or model cannot be used, for the reason that is given |
+| 4 | different: `verify` found that the report does not follow from mask and series |
 | 130 | interrupted |
 
 A refusal is a result: under ``--json`` it is printed to stdout as a problem object (RFC 9457) with
@@ -33,6 +34,7 @@ from calcium_scoring.errors import (
 )
 from service.application.errors import (
     GIVEN_UP_CODES,
+    ReportRejected,
     RiskAgeOutOfRange,
     RiskInputsMissing,
     StudyFailed,
@@ -43,7 +45,7 @@ from service.cli.console import print_json, say, stderr
 
 EXIT_CODES_HELP: Final = (
     "Exit codes: 0 done, 1 failure or crash, 2 usage, 3 refusal (the reason and a stable code are "
-    "printed; with --json as a problem object on stdout)."
+    "printed; with --json as a problem object on stdout), 4 different (verify only)."
 )
 
 
@@ -54,6 +56,7 @@ class ExitCode(IntEnum):
     FAILURE = 1
     USAGE = 2
     REFUSAL = 3
+    DIFFERENT = 4
     INTERRUPTED = 130
 
 
@@ -63,6 +66,10 @@ class Refused(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
         self.problem = problem
+
+
+class FoundDifferent(Exception):
+    """A comparison ended with a difference, and it has been printed."""
 
 
 class CommandFailed(Exception):
@@ -80,6 +87,7 @@ REFUSALS: Final = (
     ModelRejected,
     RiskInputsMissing,
     RiskAgeOutOfRange,
+    ReportRejected,
 )
 """Kinds of CacscoreError that are a finding about what was given to us."""
 
@@ -103,6 +111,8 @@ def run_guarded(command: Callable[[], None], *, wants_json: bool) -> ExitCode:
     except REFUSALS as refusal:
         _print_refusal(Problem.of(refusal), wants_json=wants_json)
         status = ExitCode.REFUSAL
+    except FoundDifferent:
+        status = ExitCode.DIFFERENT
     except UsageMistake as mistake:
         say(f"Error: {mistake}")
         status = ExitCode.USAGE

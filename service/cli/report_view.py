@@ -15,6 +15,17 @@ from service.application.report_document import ReportDocument
 MAX_LESIONS_SHOWN = 20
 """Longer lists scroll the score off the screen. Our choice; ``--json`` has all of them."""
 
+MAX_REJECTED_SHOWN = 8
+"""Those that would score most. Our choice; ``--json`` has all of them."""
+
+REASONS = {
+    "edge_of_region": "goes on beyond the heart",
+    "rim_of_lesion": "rim of a lesion",
+    "too_small": "too small",
+    "below_probability": "not coronary by the model",
+    "outside_mask": "outside the mask",
+}
+
 UNKNOWN = "-"
 
 
@@ -28,6 +39,8 @@ def print_report(document: ReportDocument, console: Console) -> None:
         hidden = len(document["lesions"]) - MAX_LESIONS_SHOWN
         if hidden > 0:
             console.print(f"… and {hidden} more lesions; --json lists all.", markup=False)
+    if document["components"] is not None:
+        _print_rejected(document["components"], console)
     print_warnings(document, console)
     for other in document["other_series"]:
         console.print(f"not scored: {_other_series(other)}", markup=False)
@@ -168,6 +181,51 @@ def _conventions(document: ReportDocument) -> Table:
             Text(one["risk_category"], style),
             Text(one["cac_drs_category"], style),
             _rules(one["protocol"]),
+        )
+    return table
+
+
+def _print_rejected(components: dict[str, Any], console: Console) -> None:
+    """Print what was not counted: what a reader may doubt, and how many there are of each kind.
+
+    What goes on beyond the heart is bone as a rule, and would crowd out the rest.
+    """
+    scoring = [
+        one
+        for one in components["rejected"]
+        if one["agatston_score_if_kept"] > 0.0 and one["reason"] != "edge_of_region"
+    ]
+    if scoring:
+        console.print(_rejected(scoring[:MAX_REJECTED_SHOWN]))
+    counts = ", ".join(
+        f"{REASONS[reason]} {count}"
+        for reason, count in components["rejected_count"].items()
+        if count
+    )
+    if counts:
+        more = " --json lists all." if len(components["rejected"]) > MAX_REJECTED_SHOWN else ""
+        console.print(
+            f"Not counted: {counts}; {components['rejected_voxel_count']} of "
+            f"{components['voxel_count']} voxels >= {components['threshold_hu']:g} HU.{more}",
+            markup=False,
+        )
+
+
+def _rejected(rejected: list[dict[str, Any]]) -> Table:
+    table = Table(title="Not counted", title_justify="left")
+    for heading in ("slices", "area mm²", "peak HU", "would score", "probability", "looks like"):
+        table.add_column(heading, justify="left" if heading == "looks like" else "right")
+    table.add_column("reason")
+    for one in rejected:
+        first, last = one["first_slice_index"], one["last_slice_index"]
+        table.add_row(
+            str(first) if first == last else f"{first}-{last}",
+            f"{one['area_mm2']:.1f}",
+            f"{one['peak_hu']:.0f}",
+            f"{one['agatston_score_if_kept']:.1f}",
+            _number(one["max_probability"], ".2f", "", UNKNOWN),
+            one["kind"] or UNKNOWN,
+            REASONS[one["reason"]],
         )
     return table
 

@@ -237,7 +237,7 @@ def test_every_error_is_a_problem(
 def test_health_readiness_and_version_answer(service: Service) -> None:
     assert service.client.get("/healthz").json() == {"status": "ok"}
     version = service.client.get("/version").json()
-    assert version["schema_version"] == 1
+    assert version["schema_version"] == 2
     readiness = service.client.get("/readyz")
     # This gateway has no broker.
     assert readiness.status_code == 503

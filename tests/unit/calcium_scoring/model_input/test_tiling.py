@@ -9,9 +9,15 @@ import pytest
 
 from calcium_scoring.model_input.preprocessing import ModelArray
 from calcium_scoring.model_input.spec import ALL_LABELS, ModelSpec
-from calcium_scoring.model_input.tiling import CONTEXT_MM, PredictPatch, segment_volume
+from calcium_scoring.model_input.tiling import (
+    CONTEXT_MM,
+    PredictPatch,
+    search_volume,
+    segment_volume,
+)
 from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap, MaskArray
+from calcium_scoring.volume.searched_voxels import SearchedPart
 from tests.builders import soft_tissue_volume
 
 BINARY = ModelSpec(pixel_spacing_mm=0.5)
@@ -176,3 +182,47 @@ def test_an_empty_region_finds_nothing_and_tells_every_slice() -> None:
 
     assert not label_map.calcium_mask.any()
     assert heard == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_what_the_network_said_of_every_dense_voxel_of_the_region_is_kept() -> None:
+    volume = dense_volume((0, 5, 5), (0, 5, 9), (0, 12, 5), (1, 3, 3), shape=(3, 16, 16))
+    region = region_of(volume, np.s_[:, 0:10, :])
+
+    found = search_volume(
+        volume,
+        NAMING,
+        network({(5, 5): {"VALVE": 3.0}, (5, 9): {"CORONARY": -20.0, "OTHER": 2.0}}),
+        region=region,
+    )
+
+    at = np.array(np.unravel_index(found.voxels.indices, volume.geometry.shape)).T.tolist()
+    assert at == [[0, 5, 5], [0, 5, 9], [1, 3, 3]]
+    assert found.voxels.part is SearchedPart.HEART_REGION
+    assert found.voxels.probabilities == pytest.approx([1.0, 0.0, 1.0], abs=1e-6)
+    assert found.voxels.kinds is not None
+    named = [found.voxels.kind_names[kind] for kind in found.voxels.kinds]
+    assert named[:2] == ["VALVE", "OTHER"]
+
+
+def test_a_kind_is_read_at_the_place_of_its_voxel_on_another_grid() -> None:
+    # Pixels of 0.5 mm on the scan, 1 mm for the network: column 21 of the scan is column 10.25
+    # of the grid, so the network's column 10 has the greater say.
+    spec = ModelSpec(pixel_spacing_mm=1.0, labels=ALL_LABELS)
+    volume = dense_volume((0, 20, 21), (0, 20, 30), shape=(1, 96, 96))
+
+    found = search_volume(
+        volume,
+        spec,
+        network({(10, 10): {"AORTA": 4.0}, (10, 11): {"LAD": 4.0}, (10, 15): {"OTHER": 4.0}}),
+    )
+
+    assert found.voxels.part is SearchedPart.WHOLE_SCAN
+    assert found.voxels.kinds is not None
+    assert [found.voxels.kind_names[kind] for kind in found.voxels.kinds] == ["AORTA", "OTHER"]
+
+
+def test_a_binary_network_gives_probabilities_and_no_kinds() -> None:
+    found = search_volume(dense_volume((0, 5, 5), shape=(1, 16, 16)), BINARY, sure)
+
+    assert found.voxels.probabilities == pytest.approx([1.0])
+    assert found.voxels.kinds is None

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from calcium_scoring.dicom.write_series import derived_identity
 from calcium_scoring.errors import SeriesWarning
+from calcium_scoring.scoring.components import account_for_components
 from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.protocol import LITERATURE, ScoringProtocol
 from calcium_scoring.scoring.report import measure_calcium
-from calcium_scoring.volume.ct_volume import CtAcquisition
-from calcium_scoring.volume.label_map import CORONARY, Artery
+from calcium_scoring.volume.ct_volume import CtAcquisition, CtVolume
+from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
 from calcium_scoring.volume.patient import PatientFacts, Sex
+from calcium_scoring.volume.searched_voxels import SearchedPart, SearchedVoxels
 from service.api.schemas import CalciumReportResponse
 from service.application.jobs import ModelIdentity
 from service.application.report_document import ReportDocument, report_document
@@ -187,3 +190,56 @@ def test_age_and_sex_of_the_header_give_a_percentile() -> None:
     # women of 60 to 64: 0/3/57/193
     assert document["categories"]["hoff_percentile"]["value"] == "75-90"
     assert document["categories"]["patient"]["age_years"] == 62
+
+
+def document_with_components() -> ReportDocument:
+    """A plaque of two slices in the mask, and a valve of 1.5 x 1.5 mm that the network refused."""
+    volume, label_map = plaque_phantom()
+    hu = volume.hu.copy()
+    hu[4, 25:28, 25:28] = 450.0
+    volume = CtVolume(volume.geometry, hu, identity=derived_identity("test", 6))
+    label_map = LabelMap(volume.geometry, label_map.labels.copy())
+    report = measure_calcium(volume, label_map, protocol=LITERATURE, has_artery_labels=False)
+    indices = np.flatnonzero(hu >= 130.0)
+    is_valve = indices >= np.ravel_multi_index((4, 0, 0), hu.shape)
+    voxels = SearchedVoxels(
+        volume.geometry,
+        SearchedPart.HEART_REGION,
+        indices,
+        np.where(is_valve, 0.25, 0.75).astype(np.float32),
+        np.where(is_valve, 1, 0).astype(np.uint8),
+        ("LAD", "VALVE"),
+    )
+    components = account_for_components(volume, label_map, report.lesions, voxels, LITERATURE)
+    return report_document(report, volume, model=MODEL, components=components)
+
+
+def test_every_dense_voxel_is_in_the_document_as_kept_or_rejected() -> None:
+    document = document_with_components()
+
+    text = json.dumps(document, allow_nan=False)
+    assert CalciumReportResponse.model_validate_json(text).model_dump(mode="json") == document
+    components = document["components"]
+    assert components["voxel_count"] == 200 + 9
+    assert (components["kept_voxel_count"], components["rejected_voxel_count"]) == (200, 9)
+    assert components["kept"] == [
+        {
+            "lesion_id": 1,
+            "voxel_count": 200,
+            "mean_probability": 0.75,
+            "max_probability": 0.75,
+            "kind": "LAD",
+            "kind_share": 1.0,
+        }
+    ]
+    (valve,) = components["rejected"]
+    assert valve["reason"] == "below_probability"
+    assert (valve["kind"], valve["max_probability"]) == ("VALVE", 0.25)
+    # 9 pixels of 0.25 mm2 x weight 4
+    assert valve["agatston_score_if_kept"] == pytest.approx(9.0)
+    assert valve["centroid_lps_mm"] == pytest.approx([13.0, 13.0, 12.0])
+    assert components["rejected_count"]["below_probability"] == 1
+
+
+def test_a_report_without_an_account_says_so() -> None:
+    assert document_of()["components"] is None
