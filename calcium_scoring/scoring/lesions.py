@@ -257,7 +257,9 @@ def _calcium_box(label_map: LabelMap) -> tuple[slice, slice, slice] | None:
     slices = np.flatnonzero(label_map.labels.any(axis=(1, 2)))
     if not slices.size:
         return None
-    seen_from_above = label_map.labels[slices[0] : slices[-1] + 1].any(axis=0)
+    seen_from_above: MaskArray = np.logical_or.reduce(
+        label_map.labels[slices[0] : slices[-1] + 1], axis=0
+    )
     rows = np.flatnonzero(seen_from_above.any(axis=1))
     columns = np.flatnonzero(seen_from_above.any(axis=0))
     first, last = ([int(indices[end]) for indices in (slices, rows, columns)] for end in (0, -1))
