@@ -22,15 +22,13 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from calcium_scoring.scoring.conventions import CONVENTIONS, ConventionName
+from calcium_scoring.scoring.mass_score import LARGEST_MASS_CALIBRATION_FACTOR
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.upload.archive import MIB, ArchiveLimits
 from service.application.jobs import LeaseTerms
 
 DEFAULT_MODEL_PATH: Final = Path(str(files("service.adapters.onnx") / "calcium_segmenter.onnx"))
-
-LARGEST_MASS_CALIBRATION_FACTOR: Final = 10.0
-"""Factors are about 0.6 to 1 mg/(cm3 HU); a larger one is a slip of the unit. Our choice."""
 
 ENVIRONMENT_PREFIX: Final = "CACSCORE_"
 

@@ -133,17 +133,23 @@ def find_slice_lesions(
     structure = _STRUCTURES[protocol.in_plane_connectivity]
     pixel_area_mm2 = volume.geometry.pixel_area_mm2
     min_pixels = protocol.min_lesion_pixels(pixel_area_mm2)
+    box = _calcium_box(label_map)
+    if box is None:
+        return []
+    slices, rows, columns = box
     lesions = []
-    for slice_index in np.flatnonzero(label_map.labels.any(axis=(1, 2))):
-        hu, labels = volume.hu[slice_index], label_map.labels[slice_index]
+    for slice_index in range(slices.start, slices.stop):
+        labels = label_map.labels[slice_index, rows, columns]
+        hu = volume.hu[slice_index, rows, columns]
         regions, _ = ndimage.label((labels != 0) & is_calcium(hu, protocol), structure=structure)
-        for number, box in enumerate(ndimage.find_objects(regions), start=1):
-            local = np.array(np.nonzero(regions[box] == number))
+        for number, part in enumerate(ndimage.find_objects(regions), start=1):
+            local = np.array(np.nonzero(regions[part] == number))
             if local.shape[1] < min_pixels:
                 continue
-            pixels = local + np.array([[box[0].start], [box[1].start]])
-            artery = _artery_of(labels[pixels[0], pixels[1]])
-            lesions.append(_slice_lesion(volume, int(slice_index), pixels, artery))
+            inside = local + np.array([[part[0].start], [part[1].start]])
+            artery = _artery_of(labels[inside[0], inside[1]])
+            pixels = inside + np.array([[rows.start], [columns.start]])
+            lesions.append(_slice_lesion(volume, slice_index, pixels, artery))
     return lesions
 
 
@@ -196,11 +202,9 @@ def _find_lesions_across_slices(
 ) -> list[Lesion]:
     _check_grid(volume, label_map)
     structure = ndimage.generate_binary_structure(3, _STRUCTURE_RANKS[connectivity])
-    boxes = ndimage.find_objects(label_map.calcium_mask.astype(np.uint8))
-    if not boxes:
+    whole = _calcium_box(label_map)
+    if whole is None:
         return []
-    # Only the box that holds all calcium is labelled: a whole chest takes much longer.
-    whole = boxes[0]
     labels, hu = label_map.labels[whole], volume.hu[whole]
     regions, _ = ndimage.label((labels != 0) & is_calcium(hu, protocol), structure=structure)
     lesions: list[Lesion] = []
@@ -242,6 +246,27 @@ def _slice_lesion(
         peak_hu=float(values.max()),
         mean_hu=float(values.mean()),
         lesion_peak_hu=lesion_peak_hu,
+    )
+
+
+def _calcium_box(label_map: LabelMap) -> tuple[slice, slice, slice] | None:
+    """Return the smallest box (slice, row, column) that holds all labels; None without any.
+
+    Regions are looked for within it only: in a whole chest that takes ten times as long.
+    """
+    slices = np.flatnonzero(label_map.labels.any(axis=(1, 2)))
+    if not slices.size:
+        return None
+    seen_from_above: MaskArray = np.logical_or.reduce(
+        label_map.labels[slices[0] : slices[-1] + 1], axis=0
+    )
+    rows = np.flatnonzero(seen_from_above.any(axis=1))
+    columns = np.flatnonzero(seen_from_above.any(axis=0))
+    first, last = ([int(indices[end]) for indices in (slices, rows, columns)] for end in (0, -1))
+    return (
+        slice(first[0], last[0] + 1),
+        slice(first[1], last[1] + 1),
+        slice(first[2], last[2] + 1),
     )
 
 

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Final
 
-from calcium_scoring.scoring.conventions import CONVENTIONS
+from calcium_scoring.scoring.conventions import CONVENTIONS, ConventionName
+from calcium_scoring.scoring.mass_score import LARGEST_MASS_CALIBRATION_FACTOR
 from calcium_scoring.scoring.mesa_risk import RiskFactors
 from calcium_scoring.scoring.percentiles import RaceOrEthnicity
-from calcium_scoring.scoring.protocol import LITERATURE, ScoringProtocol
-from calcium_scoring.scoring.tube_voltage import CONSTANT_130, TUBE_VOLTAGE_TABLES
+from calcium_scoring.scoring.protocol import ScoringProtocol
+from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.volume.patient import Sex
 from service.application.categories import GivenFacts
 from service.cli.outcome import UsageMistake
-
-LARGEST_MASS_FACTOR: Final = 10.0
-"""Factors are about 0.6 to 1 mg/(cm3 HU); a larger one is a slip of the unit. Our choice."""
-
-ProtocolChoice = StrEnum("ProtocolChoice", {name: name for name in CONVENTIONS})
-TableChoice = StrEnum("TableChoice", {name: name for name in TUBE_VOLTAGE_TABLES})
-
-DEFAULT_PROTOCOL: Final = ProtocolChoice(LITERATURE.name)
-DEFAULT_TABLE: Final = TableChoice(CONSTANT_130.name)
 
 
 @dataclass(frozen=True)
@@ -37,18 +27,18 @@ class ScoreChoices:
     def of(
         cls,
         *,
-        protocol: StrEnum,
-        tube_voltage_table: StrEnum,
+        protocol: ConventionName,
+        tube_voltage_table: TubeVoltageTableName,
         mass_factor: float | None,
         given: GivenFacts,
     ) -> ScoreChoices:
         """Return the choices of a command line; UsageMistake for an impossible factor."""
-        if mass_factor is not None and not 0.0 < mass_factor <= LARGEST_MASS_FACTOR:
+        if mass_factor is not None and not 0.0 < mass_factor <= LARGEST_MASS_CALIBRATION_FACTOR:
             raise UsageMistake(
                 f"--mass-factor {mass_factor:g}: a factor is above 0 and at most "
-                f"{LARGEST_MASS_FACTOR:g} mg/(cm3 HU), usually 0.6 to 1."
+                f"{LARGEST_MASS_CALIBRATION_FACTOR:g} mg/(cm3 HU), at 120 kV about 0.7 to 0.8."
             )
-        chosen = replace(CONVENTIONS[protocol.value], tube_voltage_table=tube_voltage_table.value)
+        chosen = replace(CONVENTIONS[protocol], tube_voltage_table=tube_voltage_table)
         return cls(chosen, mass_factor, given)
 
 

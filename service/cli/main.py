@@ -13,16 +13,14 @@ from typing import Annotated, Final
 
 import typer
 
+from calcium_scoring.scoring.conventions import ConventionName
 from calcium_scoring.scoring.percentiles import RaceOrEthnicity
+from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.version import __version__
 from calcium_scoring.volume.patient import Sex
 from service.application.report_document import INTENDED_USE
 from service.cli.choices import (
-    DEFAULT_PROTOCOL,
-    DEFAULT_TABLE,
-    ProtocolChoice,
     ScoreChoices,
-    TableChoice,
     given_facts,
 )
 from service.cli.console import stdout
@@ -62,14 +60,14 @@ JsonOption = Annotated[
 ]
 
 ProtocolOption = Annotated[
-    ProtocolChoice,
+    ConventionName,
     typer.Option(
         help="Convention of the score; the report has all others beside it.",
         envvar="CACSCORE_PROTOCOL",
     ),
 ]
 TableOption = Annotated[
-    TableChoice,
+    TubeVoltageTableName,
     typer.Option(
         help="Table of thresholds by tube voltage; constant_130 is 130 HU at every voltage.",
         envvar="CACSCORE_TUBE_VOLTAGE_TABLE",
@@ -148,8 +146,8 @@ def score(
             dir_okay=False,
         ),
     ] = None,
-    protocol: ProtocolOption = DEFAULT_PROTOCOL,
-    tube_voltage_table: TableOption = DEFAULT_TABLE,
+    protocol: ProtocolOption = "literature",
+    tube_voltage_table: TableOption = "constant_130",
     mass_factor: MassFactorOption = None,
     age: AgeOption = None,
     sex: SexOption = None,
@@ -210,8 +208,8 @@ def measure(
         typer.Option("--artery-labels", help="Values of a NIfTI or NumPy mask name arteries."),
     ] = False,
     as_json: JsonOption = False,
-    protocol: ProtocolOption = DEFAULT_PROTOCOL,
-    tube_voltage_table: TableOption = DEFAULT_TABLE,
+    protocol: ProtocolOption = "literature",
+    tube_voltage_table: TableOption = "constant_130",
     mass_factor: MassFactorOption = None,
     age: AgeOption = None,
     sex: SexOption = None,

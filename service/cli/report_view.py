@@ -168,9 +168,8 @@ def _conventions(document: ReportDocument) -> Table:
         else "the category depends on the convention"
     )
     table = Table(title=f"Under other conventions: {agree}", title_justify="left")
-    for heading in ("convention", "Agatston", "volume mm³", "lesions", "risk", "CAC-DRS", "rules"):
-        is_text = heading in ("convention", "rules")
-        table.add_column(heading, justify="left" if is_text else "right")
+    for heading in ("convention", "Agatston", "volume mm³", "lesions", "risk", "CAC-DRS"):
+        table.add_column(heading, justify="left" if heading == "convention" else "right")
     for one in document["conventions"]:
         style = "" if one["category_stable"] else "yellow"
         table.add_row(
@@ -180,7 +179,6 @@ def _conventions(document: ReportDocument) -> Table:
             str(one["lesion_count"]),
             Text(one["risk_category"], style),
             Text(one["cac_drs_category"], style),
-            _rules(one["protocol"]),
         )
     return table
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Annotated, BinaryIO, Final
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -145,16 +145,14 @@ def get_score(study_id: StudyId, parts: Parts) -> Response:
 @router.post(
     "/{study_id}/risk",
     summary="What the score means for the patient",
+    openapi_extra={
+        "requestBody": {
+            "description": "What is known of the patient; whatever is not may be left out."
+        }
+    },
     responses=problems(404, 409, 422, 503),
 )
-def post_risk(
-    study_id: StudyId,
-    known: Annotated[
-        RiskRequest,
-        Body(description="What is known of the patient; whatever is not may be left out."),
-    ],
-    parts: Parts,
-) -> RiskResponse:
+def post_risk(study_id: StudyId, known: RiskRequest, parts: Parts) -> RiskResponse:
     """Compare the score of a study with people like the patient, and say the ten-year risk.
 
     Age and sex are those of the header unless they are given. With race or ethnicity there is a
