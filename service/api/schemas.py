@@ -15,6 +15,7 @@ from service.application.problem import Problem
 
 ArteryName = Literal["LM", "LAD", "LCX", "RCA"]
 DenseKind = Literal["LM", "LAD", "LCX", "RCA", "AORTA", "VALVE", "OTHER"]
+RiskCategory = Literal["0", "1-10", "11-100", "101-400", ">400"]
 RejectionReason = Literal[
     "edge_of_region", "rim_of_lesion", "too_small", "below_probability", "outside_mask"
 ]
@@ -209,6 +210,36 @@ class LesionResponse(ResponseModel):
     """Mean position of its voxels in mm: to the patient's left, to posterior, to superior."""
     slices: list[SliceLesionResponse]
     """Its parts, slice by slice; a slice may hold several."""
+
+
+class UncertaintyResponse(ResponseModel):
+    """What a repeat scan of the same patient would score, from this scan's noise and voxel grid.
+
+    Motion, another scanner and calcium that the network did not mark are not in it (ADR 0016).
+    """
+
+    level: float | None
+    """Share of repeat scans whose score should lie in the interval; null, as all below, where
+    nothing can be said, see `reason`."""
+    low: float | None
+    """Lower end of the interval of the Agatston score."""
+    high: float | None
+    """Upper end."""
+    probability_above_zero: float | None
+    """Probability that a repeat scan scores above 0."""
+    risk_category_probabilities: dict[RiskCategory, float] | None
+    """Probability of each risk category in a repeat scan; they add up to 1."""
+    noise_sd_hu: float | None
+    """Noise of this scan in HU, measured in its soft tissue near the calcium."""
+    draw_count: int | None
+    """How often the scan was drawn anew."""
+    reason: Literal["nothing_marked", "noise_unknown", "mask_too_large"] | None
+    """Why nothing can be said: no voxel was marked, too little soft tissue to measure the noise,
+    or more marked than a heart can hold. Null where something is said."""
+    published_variability: float
+    """Mean difference of two scans relative to the score, as published: 0.1345."""
+    published_variability_source: str
+    """Where that was published, and for which scans."""
 
 
 class KeptComponentResponse(ResponseModel):
@@ -417,6 +448,8 @@ class CalciumReportResponse(ResponseModel):
     """CAC-DRS category of the Agatston score."""
     vessel_count: int | None
     """CAC-DRS N: arteries with calcium, 0 to 4; null where arteries are not told apart."""
+    uncertainty: UncertaintyResponse | None
+    """What a repeat scan would score; null where it was not asked for, as in a phantom's truth."""
     arteries: ArteriesResponse
     """Scores per artery."""
     lesions: list[LesionResponse]

@@ -11,6 +11,7 @@ from calcium_scoring.nifti import read_mask, read_numpy_mask
 from calcium_scoring.scoring.components import account_for_components
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.scoring.report import measure_calcium
+from calcium_scoring.scoring.uncertainty import score_uncertainty
 from calcium_scoring.volume.label_map import CORONARY, LabelMap
 from calcium_scoring.volume.searched_voxels import SearchedVoxels
 from service.application.report_document import report_document
@@ -44,6 +45,9 @@ def measure_mask(path: Path, mask: Path, *, wants_json: bool, has_artery_labels:
         report,
         series.volume,
         components=components,
+        uncertainty=score_uncertainty(
+            series.volume, label_map, LITERATURE, report.total.agatston_score
+        ),
         model=None,
         warnings=series.warnings,
         other_series=series.other_series,
