@@ -15,9 +15,9 @@ from model_training.repeatability.repeat_scans import (
 )
 
 
-def phantom(**changes: float) -> PlaquePhantom:
+def phantom(noise_sd_hu: float = 20.0) -> PlaquePhantom:
     drawn = plaque_phantom(11, noise="medium", slices="3", burden="medium")
-    return replace(drawn, settings=replace(drawn.settings, **changes)) if changes else drawn
+    return replace(drawn, settings=replace(drawn.settings, noise_sd_hu=noise_sd_hu))
 
 
 def test_a_seed_and_a_number_give_the_same_scan() -> None:
