@@ -44,9 +44,6 @@ LARGEST_BLOCK: Final = 2_000_000
 ZONE_MM: Final = 1.5
 """How far beyond the mask calcium may appear in a draw, within a slice. Our choice: about the width
 of the point spread of a cardiac scan."""
-WIDENING: Final = 1.1
-"""Factor on the differences. Our choice, from simulated repeat scans other than those of the
-coverage table."""
 
 PUBLISHED_VARIABILITY: Final = 0.1345
 """Mean difference of the Agatston scores of two scans, relative to the score."""
@@ -171,7 +168,7 @@ def _repeats(agatston_score: float, draws: NDArray[np.float64]) -> NDArray[np.fl
     """Return the score plus every difference of two draws, on the scale of square roots."""
     roots = np.sqrt(draws)
     differences = (roots[:, np.newaxis] - roots)[~np.eye(draws.size, dtype=np.bool_)]
-    moved = np.sqrt(agatston_score) + WIDENING * differences
+    moved = np.sqrt(agatston_score) + differences
     repeats: NDArray[np.float64] = np.square(np.clip(moved, 0.0, None))
     return repeats
 

@@ -29,7 +29,7 @@ def repeatability(
     n: Annotated[
         int, typer.Option(min=1, help="Phantoms of each noise, slice thickness and burden.")
     ] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first phantom.")] = 100_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first phantom.")] = 200_000,
 ) -> None:
     """Print how often simulated repeat scans score within the 90 % interval of the first scan."""
     total = stratum_count() * n
@@ -49,8 +49,8 @@ def repeatability(
 
 def _coverage(rows: Sequence[CoverageRow]) -> Table:
     table = Table(title="Repeat scores within the 90 % interval", title_justify="left")
-    for heading in ("group", "phantoms", "repeat scans", "coverage", "width / score (median)"):
-        table.add_column(heading, justify="left" if heading == "group" else "right")
+    for heading in ("group", "phantoms", "repeat scans", "coverage", "width / score"):
+        table.add_column(heading, justify="left" if heading == "group" else "right", no_wrap=True)
     for row in rows:
         table.add_row(
             row.group,
