@@ -26,6 +26,7 @@ from model_training.importers.__main__ import import_cases
 from model_training.mining import mine_cases
 from model_training.precision import Precision, calibration_windows, convert_precision
 from model_training.realism.commands import realism
+from model_training.repeatability.commands import repeatability
 from model_training.settings import read_training_config
 from model_training.simulate import simulate_cases
 from model_training.train import load_checkpoint
@@ -46,6 +47,7 @@ app.command()(backgrounds)
 app.command()(evaluate)
 app.command()(realism)
 app.command()(ablation)
+app.command()(repeatability)
 console = Console()
 
 

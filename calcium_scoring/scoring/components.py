@@ -205,12 +205,9 @@ class _Rejected:
     def components(self) -> tuple[RejectedComponent, ...]:
         touched = self._touched_lesions()
         outside = self._continue_outside()
-        order = np.argsort(self._component, kind="stable")
-        starts = np.flatnonzero(np.diff(self._component[order], prepend=-1))
         found = [
             self._describe(members, touched, outside)
-            for members in np.split(order, starts[1:])
-            if members.size
+            for members in _grouped(np.arange(self._left.size), self._component)
         ]
         found.sort(key=lambda one: (-one.agatston_score, -one.area_mm2, one.centroid_index))
         return tuple(
@@ -227,11 +224,8 @@ class _Rejected:
         flat = self._left[members]
         hu = self._hu[flat].astype(np.float64)
         slices, rows, columns = np.unravel_index(flat, self._shape)
-        regions, sizes = np.unique(self._region[members], return_counts=True)
-        large = [
-            self._slice_lesion(members[self._region[members] == region])
-            for region in regions[sizes >= self._min_pixels]
-        ]
+        regions = _grouped(members, self._region[members])
+        large = [self._slice_lesion(one) for one in regions if one.size >= self._min_pixels]
         opinion = _opinion(self._voxels, self._positions[members])
         touched_ids = tuple(sorted(touched.get(int(self._component[members[0]]), ())))
         continues = bool(outside[members].any())
@@ -249,7 +243,7 @@ class _Rejected:
             centroid_index=(float(slices.mean()), float(rows.mean()), float(columns.mean())),
             voxel_count=int(flat.size),
             area_mm2=flat.size * pixel_area_mm2,
-            largest_area_mm2=int(sizes.max()) * pixel_area_mm2,
+            largest_area_mm2=max(one.size for one in regions) * pixel_area_mm2,
             volume_mm3=flat.size * self._geometry.voxel_volume_mm3,
             peak_hu=float(hu.max()),
             mean_hu=float(hu.mean()),
@@ -326,6 +320,15 @@ def _opinion(voxels: SearchedVoxels, positions: IndexArray) -> ModelOpinion | No
         kind = voxels.kind_names[int(counts.argmax())]
         share = float(counts.max() / positions.size)
     return ModelOpinion(float(probabilities.mean()), float(probabilities.max()), kind, share)
+
+
+def _grouped(members: IndexArray, group_of: IndexArray) -> list[IndexArray]:
+    """Split members by their group; they keep their order within it."""
+    if not members.size:
+        return []
+    order = np.argsort(group_of, kind="stable")
+    starts = np.flatnonzero(np.diff(group_of[order]))
+    return np.split(members[order], starts + 1)
 
 
 def _flat(lesion: Lesion, shape: Offset) -> IndexArray:

@@ -227,6 +227,36 @@ class LesionResponse(ResponseModel):
     """Its parts, slice by slice; a slice may hold several."""
 
 
+class UncertaintyResponse(ResponseModel):
+    """What a repeat scan of the same patient would score, from this scan's noise and voxel grid.
+
+    Motion, another scanner and calcium that the network did not mark are not in it (ADR 0016).
+    """
+
+    level: float | None
+    """Share of repeat scans whose score should lie in the interval; null, as all below, where
+    nothing can be said, see `reason`."""
+    low: float | None
+    """Lower end of the interval of the Agatston score."""
+    high: float | None
+    """Upper end."""
+    probability_above_zero: float | None
+    """Probability that a repeat scan scores above 0."""
+    risk_category_probabilities: dict[RiskCategory, float] | None
+    """Probability of each risk category in a repeat scan; they add up to 1."""
+    noise_sd_hu: float | None
+    """Noise of this scan in HU, measured in its soft tissue near the calcium."""
+    draw_count: int | None
+    """How often the scan was drawn anew."""
+    reason: Literal["nothing_marked", "noise_unknown", "mask_too_large"] | None
+    """Why nothing can be said: no voxel was marked, too little soft tissue to measure the noise,
+    or more marked than a heart can hold. Null where something is said."""
+    published_variability: float
+    """Mean difference of two scans relative to the score, as published: 0.1345."""
+    published_variability_source: str
+    """Where that was published, and for which scans."""
+
+
 class KeptComponentResponse(ResponseModel):
     """What the network said of a lesion of the report."""
 
@@ -635,6 +665,8 @@ class CalciumReportResponse(ResponseModel):
     """Whether every convention agrees on risk category and CAC-DRS category."""
     conventions: list[ConventionResponse]
     """The same calcium under every other named convention."""
+    uncertainty: UncertaintyResponse | None
+    """What a repeat scan would score; null where it was not asked for, as in a phantom's truth."""
     arteries: ArteriesResponse
     """Scores per artery."""
     lesions: list[LesionResponse]

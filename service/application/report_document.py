@@ -23,6 +23,12 @@ from calcium_scoring.scoring.lesions import Lesion, SliceLesion
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.report import CalciumReport, CalciumScores, ConventionScore
 from calcium_scoring.scoring.tube_voltage import TUBE_VOLTAGE_TABLES
+from calcium_scoring.scoring.uncertainty import (
+    PUBLISHED_VARIABILITY,
+    PUBLISHED_VARIABILITY_SOURCE,
+    ScoreUncertainty,
+    UncertaintyGap,
+)
 from calcium_scoring.version import __version__
 from calcium_scoring.volume.ct_volume import CtVolume, SeriesIdentity
 from calcium_scoring.volume.label_map import Artery
@@ -52,6 +58,7 @@ def report_document(
     left_out_files: Sequence[DataclassInstance] = (),
     given: GivenFacts = NOTHING_GIVEN,
     components: ComponentAccount | None = None,
+    uncertainty: ScoreUncertainty | UncertaintyGap | None = None,
 ) -> ReportDocument:
     """Return the document of a measured series.
 
@@ -59,7 +66,8 @@ def report_document(
     ``left_out_files``, as a CtSeries has them, say what else was in the upload and why it was
     not scored. ``given`` is what a user said about the patient; risk factors in it may raise what
     :func:`categories_document` raises. ``components`` is what became of every dense voxel; None
-    where nobody kept account.
+    where nobody kept account. ``uncertainty`` is what repeat scans would
+    score; None where it was not asked for.
     """
     notes = [
         *warnings,
@@ -83,6 +91,7 @@ def report_document(
         ),
         "category_stable": report.category_stable,
         "conventions": [_convention(one) for one in report.conventions],
+        "uncertainty": None if uncertainty is None else _uncertainty(uncertainty),
         "arteries": {
             artery.name: None if report.arteries is None else _scores(report.arteries[artery])
             for artery in Artery
@@ -147,6 +156,24 @@ def _slice_part(
             report.protocol,
             spacing_between_slices_mm=report.geometry.spacing_between_slices_mm,
         ),
+    }
+
+
+def _uncertainty(uncertainty: ScoreUncertainty | UncertaintyGap) -> dict[str, Any]:
+    known = uncertainty if isinstance(uncertainty, ScoreUncertainty) else None
+    return {
+        "level": None if known is None else known.level,
+        "low": None if known is None else known.low,
+        "high": None if known is None else known.high,
+        "probability_above_zero": None if known is None else known.probability_above_zero,
+        "risk_category_probabilities": (
+            None if known is None else dict(known.category_probabilities)
+        ),
+        "noise_sd_hu": None if known is None else known.noise.sd_hu,
+        "draw_count": None if known is None else known.draw_count,
+        "reason": uncertainty.value if isinstance(uncertainty, UncertaintyGap) else None,
+        "published_variability": PUBLISHED_VARIABILITY,
+        "published_variability_source": PUBLISHED_VARIABILITY_SOURCE,
     }
 
 

@@ -15,6 +15,7 @@ from calcium_scoring.scoring.components import account_for_components
 from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.report import CalciumReport, measure_calcium
+from calcium_scoring.scoring.uncertainty import score_uncertainty
 from calcium_scoring.upload.archive import ArchiveLimits
 from calcium_scoring.volume.label_map import LabelMap
 from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
@@ -80,6 +81,9 @@ def score_series(
         report,
         volume,
         components=components,
+        uncertainty=score_uncertainty(
+            series.volume, segmentation.label_map, protocol, report.total.agatston_score
+        ),
         model=segmenter.model,
         warnings=(
             *series.warnings,

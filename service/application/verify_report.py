@@ -15,12 +15,17 @@ from calcium_scoring.dicom.read_segmentation import SegmentationOrigin
 from calcium_scoring.dicom.read_series import CtSeries
 from calcium_scoring.scoring.protocol import LITERATURE, ScoringProtocol
 from calcium_scoring.scoring.report import measure_calcium
+from calcium_scoring.scoring.uncertainty import score_uncertainty
 from calcium_scoring.volume.label_map import LabelMap
 from service.application.errors import ReportRejected
 from service.application.report_document import SCHEMA_VERSION, ReportDocument, report_document
 
 RELATIVE_TOLERANCE: Final = 1e-9
 """Numbers may differ by so much: sums in another order round otherwise. Our choice."""
+
+UNCERTAINTY_TOLERANCE: Final = 0.02
+"""The interval is drawn at random, from a seed that mask and series decide; another processor may
+round a draw to the other side of the threshold. Relative, and absolute for probabilities."""
 
 KNOWN_PROTOCOLS: Final[Mapping[str, ScoringProtocol]] = {LITERATURE.name: LITERATURE}
 
@@ -31,6 +36,7 @@ NOT_RECOMPUTED: Final[Mapping[str, str]] = {
     "warnings": "some come from the network",
     "other_series": "depends on what else was in the upload",
     "left_out_files": "depends on what else was in the upload",
+    "uncertainty": "drawn at random; compared within 2 %",
     "components": "needs the heart region and the network; its sums and what it keeps are compared",
 }
 """Parts of a report that mask and series alone do not decide, and why."""
@@ -87,21 +93,26 @@ def verify_report(
     """
     protocol = _protocol_of(document)
     arteries = document["arteries"]
+    report = measure_calcium(
+        series.volume,
+        label_map,
+        protocol=protocol,
+        has_artery_labels=any(scores is not None for scores in arteries.values()),
+    )
     recomputed = report_document(
-        measure_calcium(
-            series.volume,
-            label_map,
-            protocol=protocol,
-            has_artery_labels=any(scores is not None for scores in arteries.values()),
-        ),
+        report,
         series.volume,
         model=None,
+        uncertainty=score_uncertainty(
+            series.volume, label_map, protocol, report.total.agatston_score
+        ),
     )
     ours = {name: value for name, value in recomputed.items() if name not in NOT_RECOMPUTED}
     theirs = {name: value for name, value in document.items() if name not in NOT_RECOMPUTED}
     checks = [
         *_compare("", theirs, ours),
         *_compare_components(document, ours),
+        *_compare_uncertainty(document, recomputed),
         *_compare_origin(document, series, origin),
     ]
     return Verification(
@@ -163,11 +174,11 @@ def _compare(field: str, reported: object, recomputed: object) -> Iterator[Diffe
         yield None if is_same else Difference(field, "value", reported, recomputed)
 
 
-def _is_same(reported: object, recomputed: object) -> bool:
+def _is_same(reported: object, recomputed: object, tolerance: float = RELATIVE_TOLERANCE) -> bool:
     if isinstance(reported, bool) or isinstance(recomputed, bool):
         return reported is recomputed
     if isinstance(reported, int | float) and isinstance(recomputed, int | float):
-        return isclose(reported, recomputed, rel_tol=RELATIVE_TOLERANCE, abs_tol=RELATIVE_TOLERANCE)
+        return isclose(reported, recomputed, rel_tol=tolerance, abs_tol=tolerance)
     return type(reported) is type(recomputed) and reported == recomputed
 
 
@@ -207,6 +218,20 @@ def _voxel_counts(entries: object) -> list[int]:
 def _voxel_volume_mm3(document: ReportDocument) -> float:
     row_mm, column_mm = document["series"]["pixel_spacing_mm"]
     return float(document["series"]["spacing_between_slices_mm"] * row_mm * column_mm)
+
+
+def _compare_uncertainty(
+    document: ReportDocument, recomputed: ReportDocument
+) -> Iterator[Difference | None]:
+    reported, ours = document.get("uncertainty"), recomputed["uncertainty"]
+    if reported is None:
+        return
+    for found in _compare("uncertainty", reported, ours):
+        if found is not None and found.kind == "value":
+            is_near = _is_same(found.reported, found.recomputed, UNCERTAINTY_TOLERANCE)
+            yield None if is_near else found
+        else:
+            yield found
 
 
 def _compare_origin(

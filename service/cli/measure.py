@@ -13,6 +13,7 @@ from calcium_scoring.scoring.components import account_for_components
 from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.lesions import is_calcium
 from calcium_scoring.scoring.report import measure_calcium
+from calcium_scoring.scoring.uncertainty import score_uncertainty
 from calcium_scoring.volume.label_map import CORONARY, LabelMap
 from calcium_scoring.volume.searched_voxels import SearchedVoxels
 from service.application.report_document import report_document
@@ -56,6 +57,9 @@ def measure_mask(
         report,
         volume,
         components=components,
+        uncertainty=score_uncertainty(
+            series.volume, label_map, LITERATURE, report.total.agatston_score
+        ),
         model=None,
         warnings=series.warnings,
         other_series=series.other_series,

@@ -26,6 +26,9 @@ REASONS = {
     "outside_mask": "outside the mask",
 }
 
+SMALLEST_PROBABILITY_SHOWN = 0.005
+"""Less is 0 %, and not shown."""
+
 UNKNOWN = "-"
 
 
@@ -72,6 +75,8 @@ def _scores(document: ReportDocument) -> Table:
     table.add_row(Text("Agatston score", "bold"), Text(f"{document['agatston_score']:.3f}", "bold"))
     for name, value in _category_rows(document["agatston_score"], document["categories"]):
         table.add_row(name, value)
+    if document["uncertainty"] is not None:
+        table.add_row("Repeat scan", _uncertainty(document["uncertainty"]))
     table.add_row(
         "Volume score",
         f"{document['volume_score_mm3']:.1f} mm³, interpolated "
@@ -245,6 +250,28 @@ def _rules(protocol: dict[str, Any]) -> str:
     if protocol["peak_over"] == "lesion":
         rules.append("one peak a lesion")
     return ", ".join(rules)
+
+
+GAPS = {
+    "nothing_marked": "nothing is marked, so this scan says nothing of another",
+    "noise_unknown": "too little soft tissue to measure the noise",
+    "mask_too_large": "more is marked than a heart can hold",
+}
+
+
+def _uncertainty(uncertainty: dict[str, Any]) -> str:
+    published = f"published: {100 * uncertainty['published_variability']:.0f} % between two scans"
+    if uncertainty["reason"] is not None:
+        return f"{GAPS[uncertainty['reason']]} ({published})"
+    probabilities = ", ".join(
+        f"{category}: {100 * probability:.0f} %"
+        for category, probability in uncertainty["risk_category_probabilities"].items()
+        if probability >= SMALLEST_PROBABILITY_SHOWN
+    )
+    return (
+        f"{uncertainty['low']:.0f} to {uncertainty['high']:.0f} in "
+        f"{100 * uncertainty['level']:.0f} % of scans ({published}); risk category {probabilities}"
+    )
 
 
 def _arteries(arteries: dict[str, Any]) -> str:

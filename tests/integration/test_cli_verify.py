@@ -17,10 +17,12 @@ import pytest
 from calcium_scoring.dicom.read_series import read_ct_series
 from calcium_scoring.dicom.write_segmentation import write_segmentation
 from calcium_scoring.dicom.write_series import write_ct_series
+from calcium_scoring.volume.ct_volume import CtVolume
+from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import LabelMap
 from service.application.jobs import ModelIdentity
 from service.cli.main import run
-from tests.fakes import chest_volume, write_study_zip, write_threshold_model
+from tests.fakes import plaque_volume, write_study_zip, write_threshold_model
 from tests.integration.conftest import Service
 
 
@@ -174,6 +176,20 @@ def test_a_rejected_component_that_was_taken_out_breaks_the_sums(
     assert fields(comparison) == ["components.rejected_voxel_count"]
 
 
+def test_an_interval_that_was_changed_is_a_difference(
+    scored: Scored, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def narrow(document: dict[str, Any]) -> None:
+        document["uncertainty"]["high"] *= 0.9
+        document["uncertainty"]["low"] *= 1.001
+
+    status, comparison = compared(scored.arguments(report=scored.tampered(narrow)), capsys)
+
+    # The draws behind it may be rounded otherwise elsewhere: 2 % are allowed, 10 % are not.
+    assert status == 4
+    assert fields(comparison) == ["uncertainty.high"]
+
+
 def test_a_report_of_another_model_than_the_mask_is_different(
     scored: Scored, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,8 +255,10 @@ def test_a_series_that_lost_its_upper_slices_is_told_by_its_size(
 def test_a_series_on_another_grid_is_refused(
     scored: Scored, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    elsewhere = tmp_path / "chest"
-    write_ct_series(chest_volume(), elsewhere, seed=5)
+    elsewhere = tmp_path / "elsewhere"
+    here = plaque_volume()
+    coarser = VolumeGeometry.axial(here.geometry.shape, (3.0, 0.6, 0.6))
+    write_ct_series(CtVolume(coarser, here.hu.copy(), here.acquisition), elsewhere, seed=5)
 
     arguments = ["verify", str(scored.report), str(scored.mask), str(elsewhere)]
     status, problem = compared(arguments, capsys)

@@ -12,8 +12,10 @@ from calcium_scoring.dicom.write_series import derived_identity
 from calcium_scoring.errors import SeriesWarning
 from calcium_scoring.scoring.components import account_for_components
 from calcium_scoring.scoring.conventions import CONVENTIONS
+from calcium_scoring.scoring.image_noise import ImageNoise
 from calcium_scoring.scoring.protocol import LITERATURE, ScoringProtocol
 from calcium_scoring.scoring.report import measure_calcium
+from calcium_scoring.scoring.uncertainty import ScoreUncertainty, UncertaintyGap
 from calcium_scoring.volume.ct_volume import CtAcquisition, CtVolume
 from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
 from calcium_scoring.volume.patient import PatientFacts, Sex
@@ -243,3 +245,37 @@ def test_every_dense_voxel_is_in_the_document_as_kept_or_rejected() -> None:
 
 def test_a_report_without_an_account_says_so() -> None:
     assert document_of()["components"] is None
+
+
+def document_with_uncertainty(uncertainty: ScoreUncertainty | UncertaintyGap) -> ReportDocument:
+    volume, label_map = plaque_phantom()
+    report = measure_calcium(volume, label_map, protocol=LITERATURE, has_artery_labels=False)
+    document = report_document(report, volume, model=MODEL, uncertainty=uncertainty)
+    text = json.dumps(document, allow_nan=False)
+    assert CalciumReportResponse.model_validate_json(text).model_dump(mode="json") == document
+    return document
+
+
+def test_what_repeat_scans_would_score_stands_beside_what_was_published() -> None:
+    probabilities = {"0": 0.0, "1-10": 0.0, "11-100": 0.4, "101-400": 0.6, ">400": 0.0}
+    noise = ImageNoise(18.0, 0.1, 0.6, 0.6)
+
+    document = document_with_uncertainty(
+        ScoreUncertainty(0.9, 82.0, 121.0, 1.0, probabilities, noise, 200)
+    )
+
+    uncertainty = document["uncertainty"]
+    assert (uncertainty["level"], uncertainty["low"], uncertainty["high"]) == (0.9, 82.0, 121.0)
+    assert uncertainty["risk_category_probabilities"] == probabilities
+    assert uncertainty["noise_sd_hu"] == 18.0
+    assert uncertainty["reason"] is None
+    assert uncertainty["published_variability"] == 0.1345
+    assert "2014;32:677-684" in uncertainty["published_variability_source"]
+
+
+def test_where_nothing_can_be_said_of_repeat_scans_the_reason_stands() -> None:
+    uncertainty = document_with_uncertainty(UncertaintyGap.NOTHING_MARKED)["uncertainty"]
+
+    assert uncertainty["reason"] == "nothing_marked"
+    assert uncertainty["low"] is uncertainty["probability_above_zero"] is None
+    assert uncertainty["risk_category_probabilities"] is None

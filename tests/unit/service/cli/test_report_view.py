@@ -64,6 +64,33 @@ def test_bone_does_not_crowd_out_what_a_reader_may_doubt() -> None:
     assert [line for line in text.splitlines() if "rim of a lesion" in line and "42" in line]
 
 
+def printed_uncertainty(**values: object) -> str:
+    volume, label_map = plaque_phantom()
+    report = measure_calcium(volume, label_map, protocol=LITERATURE, has_artery_labels=False)
+    document: ReportDocument = report_document(report, volume, model=None)
+    document["uncertainty"] = {"published_variability": 0.1345, "reason": None, **values}
+    out = io.StringIO()
+    print_report(document, Console(file=out, width=160))
+    return " ".join(out.getvalue().split())
+
+
+def test_what_a_repeat_scan_would_score_is_said_in_a_line() -> None:
+    text = printed_uncertainty(
+        level=0.9,
+        low=82.4,
+        high=121.2,
+        risk_category_probabilities={"0": 0.0, "1-10": 0.001, "11-100": 0.4, "101-400": 0.599},
+    )
+
+    assert "82 to 121 in 90 % of scans (published: 13 % between two scans)" in text
+    assert "risk category 11-100: 40 %, 101-400: 60 %" in text
+    assert "1-10: 0 %" not in text
+
+
+def test_why_nothing_is_said_of_a_repeat_scan_is_said() -> None:
+    assert "nothing is marked" in printed_uncertainty(reason="nothing_marked")
+
+
 def test_a_long_table_ends_and_says_where_the_rest_is() -> None:
     many = [component("below_probability", 50.0 - n, number=n) for n in range(1, 20)]
 
