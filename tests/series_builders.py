@@ -9,6 +9,7 @@ import numpy as np
 from pydicom import Dataset, dcmread
 
 from calcium_scoring.dicom.write_series import write_ct_series
+from calcium_scoring.upload.archive import files_of_upload
 from calcium_scoring.volume.ct_volume import CtAcquisition, CtVolume
 from calcium_scoring.volume.geometry import VolumeGeometry
 
@@ -76,3 +77,15 @@ def move(paths: Sequence[Path], positions_z_mm: Sequence[float]) -> None:
         instance.ImagePositionPatient = [x, y, positions_z_mm[index]]
 
     edit(paths, change)
+
+
+def without_contrast_in_the_header(upload: Path, folder: Path) -> Path:
+    """Unpack a series and take the word of contrast agent out of its headers."""
+    plain = folder / "plain"
+    plain.mkdir()
+    for file in files_of_upload(upload, folder / "unpacked_with_contrast"):
+        instance = dcmread(file.path)
+        for keyword in ("ContrastBolusAgent", "ContrastBolusVolume", "ContrastBolusRoute"):
+            instance.pop(keyword, None)
+        instance.save_as(plain / file.path.name)
+    return plain

@@ -12,6 +12,7 @@ from calcium_scoring.dicom.write_segmentation import write_segmentation
 from calcium_scoring.nifti import write_nifti
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.report import CalciumReport, measure_calcium
+from calcium_scoring.suitability.check_scan import check_scan
 from calcium_scoring.upload.archive import ArchiveLimits
 from calcium_scoring.volume.label_map import LabelMap
 from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
@@ -47,7 +48,8 @@ def score_series(
     """Read a zip or folder, find the calcium of its series, and measure it.
 
     ``workdir`` receives unpacked files and is the caller's to remove. Raises what
-    :func:`read_ct_series` raises: UploadRejected and SeriesRejected with their reasons.
+    :func:`read_ct_series` and :func:`check_scan` raise: UploadRejected and SeriesRejected with
+    their reasons.
     """
     progress(Stage.READING, 0.0)
     series = read_ct_series(upload, workdir, limits)
@@ -55,6 +57,7 @@ def score_series(
     segmentation = segmenter.segment(
         series.volume, lambda done, total: progress(Stage.SEGMENTING, done / total)
     )
+    scan_warnings = check_scan(series.volume, segmentation)
     progress(Stage.MEASURING, 0.0)
     report = measure_calcium(
         series.volume,
@@ -66,7 +69,7 @@ def score_series(
         report,
         series.volume,
         model=segmenter.model,
-        warnings=(*series.warnings, *segmentation.warnings),
+        warnings=(*series.warnings, *segmentation.warnings, *scan_warnings),
         other_series=series.other_series,
         left_out_files=series.left_out_files,
     )
