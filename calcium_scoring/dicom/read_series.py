@@ -8,6 +8,8 @@ float32 array, so that reading needs little more memory than its result.
 from __future__ import annotations
 
 import hashlib
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,7 @@ from calcium_scoring.dicom.headers import (
     text,
     texts,
 )
-from calcium_scoring.dicom.pixels import HuSlice, read_hu
+from calcium_scoring.dicom.pixels import HuSlice, PixelReader
 from calcium_scoring.dicom.select_series import (
     LeftOutFile,
     OtherSeries,
@@ -158,15 +160,16 @@ def _decode(
     stack: SliceStack, decoder: DecoderProcess
 ) -> tuple[HuSlice, list[LeftOutFile], list[int]]:
     """Return all HU (slice, row, column), the repeated files, and the slices without content."""
-    hu = np.empty(stack.geometry.shape, dtype=np.float32)
+    hu = _untouched(stack.geometry.shape)
     repeated, blank = [], []
     again = np.empty(stack.geometry.shape[1:], dtype=np.float32)
+    reader = PixelReader(decoder)
     for index, images in enumerate(stack.positions):
-        read_hu(images[0], hu[index], decoder)
-        if hu[index].max() < BLANK_HU:
+        reader.read_hu(images[0], hu[index])
+        if hu[index, ::16].max() < BLANK_HU and hu[index].max() < BLANK_HU:
             blank.append(index)
         for image in images[1:]:
-            read_hu(image, again, decoder)
+            reader.read_hu(image, again)
             if not np.array_equal(again, hu[index]):
                 raise DuplicatePositions(
                     f"{sum(len(one) > 1 for one in stack.positions)} positions hold several "
@@ -176,6 +179,19 @@ def _decode(
                 )
             repeated.append(LeftOutFile(image.name, "repeats a slice that is there already"))
     return hu, repeated, blank
+
+
+def _untouched(shape: tuple[int, int, int]) -> HuSlice:
+    """Return an array in memory that nobody has used yet.
+
+    NumPy asks for huge pages for its own large arrays. Where files fill the memory of a machine, as
+    after unpacking an upload, the kernel then moves pages about for seconds before it has them.
+    """
+    size = math.prod(shape)
+    hu: HuSlice = np.frombuffer(
+        mmap.mmap(-1, size * np.dtype(np.float32).itemsize), dtype=np.float32
+    ).reshape(shape)
+    return hu
 
 
 def _with_uids(

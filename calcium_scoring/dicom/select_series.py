@@ -52,7 +52,7 @@ from calcium_scoring.dicom.headers import (
     number,
     numbers,
     quiet_pydicom,
-    read_header,
+    read_image_file,
     sop_class,
     text,
     texts,
@@ -293,19 +293,19 @@ def _ct_images(
     files: Iterable[UnpackedFile],
 ) -> tuple[list[ImageFile], list[LeftOutFile], bool]:
     images, left_out, found_dicom = [], [], False
-    for file in files:
+    for file_number, file in enumerate(files, start=1):
         try:
-            header = read_header(file.path)
+            image = read_image_file(file.path, file.name, file_number)
         except NotReadable as error:
             left_out.append(LeftOutFile(file.name, str(error)))
             continue
         found_dicom = True
         with quiet_pydicom():
-            reason = _why_no_ct_slice(header)
+            reason = _why_no_ct_slice(image.header)
         if reason:
             left_out.append(LeftOutFile(file.name, reason))
         else:
-            images.append(ImageFile(file.path, file.name, header))
+            images.append(image)
     return images, left_out, found_dicom
 
 
