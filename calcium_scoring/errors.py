@@ -181,7 +181,7 @@ class UnreadablePixels(SeriesRejected):
 
 
 class UnsupportedImageType(SeriesRejected):
-    """A kind of image object that is not read yet, such as Enhanced multi-frame CT."""
+    """A kind of image object that is not read, such as one in colour."""
 
     code = "unsupported_image_type"
     title = "This kind of image object is not supported"

@@ -217,7 +217,7 @@ def _plain_texts(header: Dataset, keyword: str) -> tuple[str, ...] | None:
     None where it has, or where the value is not plain text; most of reading a header is this.
     """
     tag, vr = _tag_and_vr(keyword)
-    element = header.get_item(tag)
+    element: object = header.get_item(tag)
     if element is None:
         return ()
     if not isinstance(element, RawDataElement):

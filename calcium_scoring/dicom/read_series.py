@@ -12,6 +12,7 @@ import math
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -20,11 +21,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
 from calcium_scoring.dicom.decoder_process import DecoderProcess, decoder_process
+from calcium_scoring.dicom.enhanced_ct import is_enhanced_ct
 from calcium_scoring.dicom.headers import (
     ImageFile,
     number,
     numbers,
     quiet_pydicom,
+    sop_class,
     text,
     texts,
 )
@@ -123,6 +126,7 @@ def read_ct_files(files: Sequence[UnpackedFile]) -> CtSeries:
                 series_instance_uid=str(first.SeriesInstanceUID),
                 frame_of_reference_uid=str(first.FrameOfReferenceUID),
                 sop_instance_uids=tuple(str(one.SOPInstanceUID) for one in instances),
+                frame_numbers=_frame_numbers([images[0] for images in stack.positions]),
             ),
             # CalciumScoringMassFactorPatient (0018,9351) is not used: PS3.3 calls it a
             # calibration factor, and in which unit it is could not be confirmed. A mass that
@@ -177,7 +181,7 @@ def _decode(
                     "one series. Send one of them.",
                     position_count=sum(len(one) > 1 for one in stack.positions),
                 )
-            repeated.append(LeftOutFile(image.name, "repeats a slice that is there already"))
+            repeated.append(LeftOutFile.of(image, "repeats a slice that is there already"))
     return hu, repeated, blank
 
 
@@ -205,11 +209,13 @@ def _with_uids(
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
     }
     incomplete = [keyword for keyword, uid in shared_uids.items() if uid is None]
-    if None in instance_uids or len(set(instance_uids)) < len(instance_uids):
+    frames = [(uid, image.frame_index) for uid, image in zip(instance_uids, images, strict=True)]
+    if None in instance_uids or len(set(frames)) < len(frames):
         incomplete.append("SOPInstanceUID")
         instance_uids = [None] * len(instance_uids)
     if incomplete:
-        digests = [_content_digest(image.path) for image in images]
+        content_digest = cache(_content_digest)
+        digests = [content_digest(image.path) for image in images]
         shared_uids = {
             keyword: uid or derived_uid(keyword, *digests) for keyword, uid in shared_uids.items()
         }
@@ -218,7 +224,9 @@ def _with_uids(
             for uid, digest in zip(instance_uids, digests, strict=True)
         ]
     for header, instance_uid in zip(headers, instance_uids, strict=True):
-        uids = {**shared_uids, "SOPInstanceUID": instance_uid, "SOPClassUID": CTImageStorage}
+        # Some senders strip the SOP class.
+        kind = sop_class(header) if is_enhanced_ct(header) else CTImageStorage
+        uids = {**shared_uids, "SOPInstanceUID": instance_uid, "SOPClassUID": kind}
         for keyword, uid in uids.items():
             header.add_new(keyword, "UI", uid)
     if not incomplete:
@@ -231,6 +239,12 @@ def _with_uids(
             {"attributes": incomplete},
         ),
     )
+
+
+def _frame_numbers(images: Sequence[ImageFile]) -> tuple[int, ...] | None:
+    if all(image.frame_count == 1 for image in images):
+        return None
+    return tuple(image.frame_index + 1 for image in images)
 
 
 def _uid(header: Dataset, keyword: str) -> str | None:
@@ -343,6 +357,15 @@ def _acquisition_warnings(header: Dataset, volume: CtVolume) -> list[SeriesWarni
                 "anisotropic_pixels",
                 f"Pixels are {row_mm:.4g} x {column_mm:.4g} mm, not square.",
                 {"pixel_spacing_mm": [row_mm, column_mm]},
+            )
+        )
+    if text(header, "SeriesDescription") is None and text(header, "ProtocolName") is None:
+        warnings.append(
+            SeriesWarning(
+                "missing_description",
+                "Neither Series Description nor Protocol Name is there: nothing names the series as "
+                "a calcium scan or says how it was reconstructed.",
+                {"attributes": ["SeriesDescription", "ProtocolName"]},
             )
         )
     if texts(header, "ImageType")[:1] == ("DERIVED",):

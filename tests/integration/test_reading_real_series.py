@@ -63,7 +63,7 @@ EXPECTED: dict[str, Volume | Refusal] = {
     "dcm_qa_ct/Philips_tilt-18.5_first24.zip": Refusal("gantry_tilt"),
     "dicom-numpy/dupe-positions.zip": Refusal("contrast_enhanced"),
     "totalsegmentator/example_ct_dicom_j2k_no_sopclass.zip": Refusal("contrast_enhanced"),
-    "pydicom-data/eCT_Supplemental.dcm": Refusal("unsupported_image_type"),
+    "pydicom-data/eCT_Supplemental.dcm": Refusal("contrast_enhanced"),
     "pydicom-data/693_J2KR.dcm": Refusal("too_few_slices"),
 }
 

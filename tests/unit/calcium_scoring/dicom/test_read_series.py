@@ -514,6 +514,7 @@ WARNINGS: dict[str, tuple[Accident, str]] = {
     "not square": (_each(PixelSpacing=[0.5, 0.6]), "anisotropic_pixels"),
     "reformatted": (_each(ImageType=["DERIVED", "PRIMARY", "MPR"]), "derived_images"),
     "once compressed with loss": (_each(LossyImageCompression="01"), "lossy_compression"),
+    "nameless": (_each(SeriesDescription=None), "missing_description"),
     "blank end": (
         lambda paths: edit(paths[:1], lambda one, _: setattr(one, "PixelData", bytes(8192))),
         "blank_slices",
