@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -104,9 +105,8 @@ class PixelReader:
             Pixel data is missing, has another length or size than the header says, uses an unknown
             compression, or is damaged.
         """
-        with quiet_pydicom():
-            slope, intercept = rescale(image.header)
-            stored, is_padding = self._stored_values(image)
+        slope, intercept = rescale(image.header)
+        stored, is_padding = self._stored_values(image)
         if not _rescale_in_integers(stored, slope, intercept, hu):
             if self._scaled.shape != stored.shape:
                 self._scaled = np.empty(stored.shape, dtype=np.float64)
@@ -118,7 +118,7 @@ class PixelReader:
 
     def _stored_values(self, image: ImageFile) -> tuple[StoredValues, NDArray[np.bool_] | None]:
         """Return the stored values (row, column) of an image and which of them are padding."""
-        syntax = UID(transfer_syntax(image.header))
+        syntax = _uid(transfer_syntax(image.header))
         layout = Layout.of(image.header, frame_count=image.frame_count)
         if syntax in _UNCOMPRESSED:
             raw = self._native_values(image, layout, is_little_endian=syntax.is_little_endian)
@@ -216,7 +216,13 @@ def _rescale_in_integers(stored: StoredValues, slope: float, intercept: float, h
 
 def read_hu(image: ImageFile, hu: HuSlice, decoder: DecoderProcess) -> None:
     """Decode one image alone, as :meth:`PixelReader.read_hu` does."""
-    PixelReader(decoder).read_hu(image, hu)
+    with quiet_pydicom():
+        PixelReader(decoder).read_hu(image, hu)
+
+
+@cache
+def _uid(text: str) -> UID:
+    return UID(text)
 
 
 def _read_pixels(path: Path) -> Dataset:

@@ -112,7 +112,7 @@ def read_ct_files(files: Sequence[UnpackedFile]) -> CtSeries:
     with quiet_pydicom():
         _check_contrast(selection.images)
         stack = stack_slices(selection.images)
-    with decoder_process() as decoder:
+    with decoder_process() as decoder, quiet_pydicom():
         hu, repeated, blank = _decode(stack, decoder)
     with quiet_pydicom():
         instances, uid_warnings = _with_uids([images[0] for images in stack.positions])
@@ -191,10 +191,14 @@ def _untouched(shape: tuple[int, int, int]) -> HuSlice:
     NumPy asks for huge pages for its own large arrays. Where files fill the memory of a machine, as
     after unpacking an upload, the kernel then moves pages about for seconds before it has them.
     """
-    size = math.prod(shape)
-    hu: HuSlice = np.frombuffer(
-        mmap.mmap(-1, size * np.dtype(np.float32).itemsize), dtype=np.float32
-    ).reshape(shape)
+    if not hasattr(mmap, "MAP_PRIVATE"):  # not on Windows
+        return np.empty(shape, dtype=np.float32)
+    memory = mmap.mmap(
+        -1,
+        math.prod(shape) * np.dtype(np.float32).itemsize,
+        flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
+    )
+    hu: HuSlice = np.frombuffer(memory, dtype=np.float32).reshape(shape)
     return hu
 
 
@@ -363,8 +367,8 @@ def _acquisition_warnings(header: Dataset, volume: CtVolume) -> list[SeriesWarni
         warnings.append(
             SeriesWarning(
                 "missing_description",
-                "Neither Series Description nor Protocol Name is there: nothing names the series as "
-                "a calcium scan or says how it was reconstructed.",
+                "Neither Series Description nor Protocol Name is there: nothing names the series "
+                "as a calcium scan or says how it was reconstructed.",
                 {"attributes": ["SeriesDescription", "ProtocolName"]},
             )
         )

@@ -42,10 +42,14 @@ EXPECTED: dict[str, Volume | Refusal] = {
         is_ecg_gated=True,
     ),
     "lidc-idri/LIDC-IDRI-0002_i70-i150.zip": Volume(
-        (81, 512, 512), (1.25, 0.681641, 0.681641), frozenset({"not_ecg_gated"})
+        (81, 512, 512),
+        (1.25, 0.681641, 0.681641),
+        frozenset({"missing_description", "not_ecg_gated"}),
     ),
     "lidc-idri/LIDC-IDRI-0063_full.zip": Volume(
-        (133, 512, 512), (2.5, 0.78125, 0.78125), frozenset({"not_ecg_gated"})
+        (133, 512, 512),
+        (2.5, 0.78125, 0.78125),
+        frozenset({"missing_description", "not_ecg_gated"}),
     ),
     "lidc-idri/LIDC-IDRI-0003_contrast_gap_i28-i78.zip": Refusal("contrast_enhanced"),
     "tcga-thca/TCGA-DE-A4MA_i140-i239.zip": Volume(

@@ -609,7 +609,8 @@ def test_reading_needs_little_more_memory_than_its_result(tmp_path: Path) -> Non
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert peak_bytes < 2.2 * volume.hu.nbytes
+    # The volume itself lies in a map of its own, which is not traced.
+    assert peak_bytes + volume.hu.nbytes < 2.2 * volume.hu.nbytes
 
 
 def test_geometry_of_a_round_trip_is_exact_for_odd_spacings(tmp_path: Path) -> None:
