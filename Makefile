@@ -16,7 +16,7 @@ ABLATION_STEPS ?= 1000
 ABLATION_CONFIG ?= provisional
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation clean
+.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench-read clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ ablation: setup-dev ## tables 1 and 2 of the paper: simulates what is missing, t
 	done
 	$(BIN)/python -m model_training ablation --cases runs/ablation-cases \
 	  --config $(ABLATION_CONFIG) --steps $(ABLATION_STEPS) --n-test $(ABLATION_PATIENTS)
+
+bench-read: setup-dev ## time and memory of reading 300 slices, beside SimpleITK on the same files
+	$(BIN)/python -m tests.benchmarks.bench_read
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

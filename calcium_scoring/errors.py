@@ -18,6 +18,7 @@ CacscoreError
 │   ├── UnreadablePixels
 │   ├── UnsupportedImageType
 │   ├── ContrastEnhanced
+│   ├── HeartNotCovered
 │   ├── GantryTilt
 │   ├── NotAxial
 │   └── RotatedInPlane
@@ -180,17 +181,24 @@ class UnreadablePixels(SeriesRejected):
 
 
 class UnsupportedImageType(SeriesRejected):
-    """A kind of image object that is not read yet, such as Enhanced multi-frame CT."""
+    """A kind of image object that is not read, such as one in colour."""
 
     code = "unsupported_image_type"
     title = "This kind of image object is not supported"
 
 
 class ContrastEnhanced(SeriesRejected):
-    """The header says that contrast agent was given; blood would count as calcium."""
+    """The header or the blood itself says that contrast agent was given; it counts as calcium."""
 
     code = "contrast_enhanced"
     title = "The series is contrast-enhanced"
+
+
+class HeartNotCovered(SeriesRejected):
+    """No heart is in the scan, or not enough of one."""
+
+    code = "heart_not_covered"
+    title = "The scan does not cover the heart"
 
 
 class GantryTilt(SeriesRejected):

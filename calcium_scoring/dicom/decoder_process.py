@@ -28,6 +28,7 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     JPEG2000TransferSyntaxes,
@@ -91,8 +92,10 @@ class DecoderProcess:
         self._seconds_per_slice = seconds_per_slice
         self._child: subprocess.Popen[bytes] | None = None
 
-    def decode(self, path: Path, shape: tuple[int, int]) -> NDArray[np.integer]:
-        """Return the stored values (row, column) of the compressed slice in this file.
+    def decode(
+        self, path: Path, shape: tuple[int, int], frame_index: int = 0
+    ) -> NDArray[np.integer]:
+        """Return the stored values (row, column) of a compressed frame of this file.
 
         Raises
         ------
@@ -105,7 +108,7 @@ class DecoderProcess:
         deadline = Timer(self._seconds_per_slice, child.kill)
         deadline.start()
         try:
-            return _ask(child, path, shape)
+            return _ask(child, path, shape, frame_index)
         except (OSError, ValueError, KeyError) as error:
             self.close()
             raise DecodingFailed("the decoder ended without an answer") from error
@@ -183,10 +186,12 @@ def _not_started(reason: str) -> DecoderUnavailable:
     )
 
 
-def _ask(child: subprocess.Popen[bytes], path: Path, shape: tuple[int, int]) -> NDArray[np.integer]:
+def _ask(
+    child: subprocess.Popen[bytes], path: Path, shape: tuple[int, int], frame_index: int
+) -> NDArray[np.integer]:
     if child.stdin is None or child.stdout is None:
         raise ValueError("a child without pipes")
-    child.stdin.write(json.dumps(str(path.absolute())).encode() + b"\n")
+    child.stdin.write(json.dumps([str(path.absolute()), frame_index]).encode() + b"\n")
     child.stdin.flush()
     answer = json.loads(child.stdout.readline(_LARGEST_ANSWER_LINE))
     if "missing" in answer:
@@ -206,12 +211,14 @@ def _ask(child: subprocess.Popen[bytes], path: Path, shape: tuple[int, int]) -> 
 
 
 def decode_requests(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer each path with its decoded slice, until there is none left; runs in the child."""
+    """Answer each path and frame with its values, until there is none left; runs in the child."""
+    files = _Files()
     answers.write(_READY)
     answers.flush()
     for line in requests:
         try:
-            stored = _decode(Path(json.loads(line)))
+            path, frame_index = json.loads(line)
+            stored = files.decode(Path(path), frame_index)
         except _DecoderMissing as missing:
             answers.write(json.dumps({"missing": str(missing)}).encode() + b"\n")
         except _DECODER_ERRORS:
@@ -223,15 +230,30 @@ def decode_requests(requests: BinaryIO, answers: BinaryIO) -> None:
         answers.flush()
 
 
-def _decode(path: Path) -> NDArray[np.integer]:
-    with quiet_pydicom():
-        pixels = dcmread(path, force=True, specific_tags=list(PIXEL_KEYWORDS))
-        syntax = pixels.file_meta.TransferSyntaxUID
-        decoder, plugin = get_decoder(syntax), DECODING_PLUGINS[syntax]
-        if plugin not in decoder.available_plugins:
-            raise _DecoderMissing(plugin)
-        stored: NDArray[np.integer]
-        stored, _ = decoder.as_array(pixels, index=0, raw=True, decoding_plugin=plugin)
+class _Files:
+    """Keeps the last file of several frames: they are asked for one by one."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Path, Dataset] | None = None
+
+    def decode(self, path: Path, frame_index: int) -> NDArray[np.integer]:
+        with quiet_pydicom():
+            if self._last is not None and self._last[0] == path:
+                return _decode(self._last[1], frame_index)
+            self._last = None
+            pixels = dcmread(path, force=True, specific_tags=list(PIXEL_KEYWORDS))
+            if int(pixels.get("NumberOfFrames") or 1) > 1:
+                self._last = (path, pixels)
+            return _decode(pixels, frame_index)
+
+
+def _decode(pixels: Dataset, frame_index: int) -> NDArray[np.integer]:
+    syntax = pixels.file_meta.TransferSyntaxUID
+    decoder, plugin = get_decoder(syntax), DECODING_PLUGINS[syntax]
+    if plugin not in decoder.available_plugins:
+        raise _DecoderMissing(plugin)
+    stored: NDArray[np.integer]
+    stored, _ = decoder.as_array(pixels, index=frame_index, raw=True, decoding_plugin=plugin)
     return stored
 
 

@@ -13,15 +13,21 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_dataset, read_file_meta_info
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -30,7 +36,6 @@ from pydicom.uid import (
 
 from calcium_scoring.upload.signature import (
     HEAD_BYTES,
-    first_bytes,
     has_dicom_mark,
     may_be_dicom,
 )
@@ -57,17 +62,32 @@ LARGEST_INFLATED_BYTES: Final = 256 * 1024 * 1024
 
 _GROUP_LENGTH_ELEMENT_BYTES: Final = 12
 _META_SEARCH_BYTES: Final = 1024
+_META_GROUP: Final = 0x0002
+_PIXEL_GROUP: Final = 0x7FE0
+_PIXEL_ELEMENT: Final = 0x0010
+_USUAL_HEADER_BYTES: Final = 16 * 1024
+"""Most headers end within this; a longer one is read from the file itself."""
+
 _CHUNK_BYTES: Final = 1024 * 1024
 _OVERLAY_GROUPS: Final = range(0x6000, 0x6100)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFile:
-    """A file with an image in it: where it lies, what the sender called it, its header."""
+    """One image: the file it lies in, what the sender called that, its place there, its header.
+
+    ``file_number`` counts the files of the upload from 1. ``frame_index`` is the place of the image
+    among the ``frame_count`` frames of its file; the header is then that of the frame alone.
+    ``pixel_data_at`` is where the element of the pixel data begins in the file, None if unknown.
+    """
 
     path: Path
     name: str
     header: Dataset
+    file_number: int = 1
+    pixel_data_at: int | None = None
+    frame_index: int = 0
+    frame_count: int = 1
 
 
 class NotReadable(Exception):
@@ -83,7 +103,12 @@ def quiet_pydicom() -> Iterator[None]:
 
 
 def read_header(path: Path) -> Dataset:
-    """Return the header of a DICOM file, without pixel data and private attributes.
+    """Return the header of a DICOM file, as :func:`read_image_file` does."""
+    return read_image_file(path, path.name).header
+
+
+def read_image_file(path: Path, name: str, file_number: int = 1) -> ImageFile:
+    """Read the header of a DICOM file, without pixel data and private attributes.
 
     Files without the 128-byte preamble or without file meta information are read when they
     begin with group 0002 or 0008 and prove to have a modality or a SOP class.
@@ -95,28 +120,65 @@ def read_header(path: Path) -> Dataset:
     """
     with quiet_pydicom():
         try:
-            has_mark = _is_marked(path)
-            _check_inflated_size(path)
-            header = dcmread(path, stop_before_pixels=True, force=not has_mark)
+            with path.open("rb") as stream:
+                start = stream.read(_USUAL_HEADER_BYTES)
+                if not may_be_dicom(start):
+                    raise NotReadable("is not DICOM")
+                is_deflated = DeflatedExplicitVRLittleEndian.encode() in start[:_META_SEARCH_BYTES]
+                if is_deflated:
+                    _check_inflated_size(path)
+                has_mark = has_dicom_mark(start)
+                usual = None if is_deflated else _usual_header(start)
+                if usual is not None:
+                    return ImageFile(path, name, _slim(usual[0]), file_number, usual[1])
+                stream.seek(0)
+                header = dcmread(stream, stop_before_pixels=True, force=not has_mark)
+                # The parser stops in front of the pixel data, except where it inflated a copy.
+                pixel_data_at = None if is_deflated else stream.tell()
             if not has_mark and text(header, "Modality") is None and sop_class(header) is None:
                 raise NotReadable("is not DICOM")
-            return _slim(header)
+            return ImageFile(path, name, _slim(header), file_number, pixel_data_at)
         except PARSER_ERRORS as error:
             raise NotReadable("is damaged: its header cannot be read") from error
 
 
-def _is_marked(path: Path) -> bool:
-    head = first_bytes(path)
-    if not may_be_dicom(head):
-        raise NotReadable("is not DICOM")
-    return has_dicom_mark(head)
+def _usual_header(start: bytes) -> tuple[Dataset, int] | None:
+    """Read the header of a marked file from its first bytes; also return where the pixels begin.
+
+    The same function of pydicom that ``dcmread`` calls, without what few files need: in half the
+    time. None where the header is longer than these bytes, or anything is unusual about it.
+    """
+    if not has_dicom_mark(start):
+        return None
+    stream = BytesIO(start)
+    stream.seek(HEAD_BYTES)
+    try:
+        meta = FileMetaDataset(
+            read_dataset(stream, False, True, stop_when=lambda tag, *_: tag >> 16 != _META_GROUP)
+        )
+        syntax = UID(text(meta, "TransferSyntaxUID") or "")
+        if not syntax.is_transfer_syntax or syntax.is_deflated:
+            return None
+        header = read_dataset(
+            stream,
+            syntax.is_implicit_VR,
+            syntax.is_little_endian,
+            stop_when=lambda tag, *_: tag >> 16 >= _PIXEL_GROUP,
+        )
+        pixel_data_at = stream.tell()
+        order = "<" if syntax.is_little_endian else ">"
+        met = struct.unpack_from(f"{order}HH", start, pixel_data_at)
+    except PARSER_ERRORS:
+        return None
+    if met != (_PIXEL_GROUP, _PIXEL_ELEMENT):
+        return None
+    header.file_meta = meta
+    return header, pixel_data_at
 
 
 def _check_inflated_size(path: Path) -> None:
     """Refuse a deflated data set that inflates too far, before pydicom inflates it in one go."""
     with path.open("rb") as stream:
-        if DeflatedExplicitVRLittleEndian.encode() not in stream.read(_META_SEARCH_BYTES):
-            return
         meta = read_file_meta_info(path)
         if meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
             return
@@ -134,12 +196,13 @@ def _check_inflated_size(path: Path) -> None:
                 raise NotReadable(f"inflates to more than {LARGEST_INFLATED_BYTES} bytes")
 
 
-def _slim(header: FileDataset) -> Dataset:
+def _slim(header: Dataset) -> Dataset:
     """Drop private attributes and overlays; complete what the decoder must know."""
-    tags = tuple(header.keys())
-    for tag in tags:
-        if tag.group % 2 or tag.group in _OVERLAY_GROUPS:
-            del header[tag]
+    unwanted = [
+        tag for tag in tuple(header.keys()) if (tag >> 16) % 2 or (tag >> 16) in _OVERLAY_GROUPS
+    ]
+    for tag in unwanted:
+        del header[tag]
     if not hasattr(header, "file_meta"):
         header.file_meta = FileMetaDataset()
     if text(header.file_meta, "TransferSyntaxUID") is None:
@@ -170,6 +233,9 @@ def transfer_syntax(header: Dataset) -> str:
 def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
     """Return the non-empty values of an attribute as text, without padding."""
     try:
+        plain = _plain_texts(header, keyword)
+        if plain is not None:
+            return plain
         value = header.get(keyword)
     except PARSER_ERRORS:
         return ()
@@ -177,6 +243,51 @@ def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
         return ()
     values = value if isinstance(value, MultiValue | list | tuple) else [value]
     stripped = (str(one).strip(" \x00") for one in values)
+    return tuple(one for one in stripped if one)
+
+
+_PLAIN_TEXT_VRS: Final = frozenset({"AS", "CS", "DA", "DS", "IS", "TM", "UI"})
+"""Values of these are ASCII whatever the character set (PS3.5 6.2)."""
+
+
+_NAME_VRS: Final = frozenset({"LO", "SH"})
+
+
+def _is_plain_name(vr: str, value: bytes) -> bool:
+    """Tell whether a name is one value of characters that are the same in every character set."""
+    return (
+        vr in _NAME_VRS
+        and value.isascii()
+        and not any(one in value for one in (b"\x1b", b"\\", b"~"))
+    )
+
+
+@cache
+def _tag_and_vr(keyword: str) -> tuple[BaseTag, str]:
+    tag = Tag(keyword)
+    return tag, dictionary_VR(tag)
+
+
+def _plain_texts(header: Dataset, keyword: str) -> tuple[str, ...] | None:
+    """Read a value that pydicom has not converted yet, ten times as fast as it would.
+
+    None where it has, or where the value is not plain text; most of reading a header is this.
+    """
+    tag, vr = _tag_and_vr(keyword)
+    element: object = header.get_item(tag)
+    if element is None:
+        return ()
+    if not isinstance(element, RawDataElement):
+        return None
+    vr = element.VR or vr
+    if vr == "US" and element.value:
+        order = "<" if element.is_little_endian else ">"
+        return tuple(str(one) for (one,) in struct.iter_unpack(f"{order}H", element.value))
+    if not element.value:
+        return ()
+    if vr not in _PLAIN_TEXT_VRS and not _is_plain_name(vr, element.value):
+        return None
+    stripped = (one.strip(" \x00") for one in element.value.decode("ascii").split("\\"))
     return tuple(one for one in stripped if one)
 
 

@@ -8,8 +8,11 @@ float32 array, so that reading needs little more memory than its result.
 from __future__ import annotations
 
 import hashlib
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -18,16 +21,18 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
 from calcium_scoring.dicom.decoder_process import DecoderProcess, decoder_process
+from calcium_scoring.dicom.enhanced_ct import is_enhanced_ct
 from calcium_scoring.dicom.headers import (
     ImageFile,
     number,
     numbers,
     quiet_pydicom,
+    sop_class,
     text,
     texts,
 )
 from calcium_scoring.dicom.patient import patient_facts
-from calcium_scoring.dicom.pixels import HuSlice, read_hu
+from calcium_scoring.dicom.pixels import HuSlice, PixelReader
 from calcium_scoring.dicom.select_series import (
     LeftOutFile,
     OtherSeries,
@@ -108,7 +113,7 @@ def read_ct_files(files: Sequence[UnpackedFile]) -> CtSeries:
     with quiet_pydicom():
         _check_contrast(selection.images)
         stack = stack_slices(selection.images)
-    with decoder_process() as decoder:
+    with decoder_process() as decoder, quiet_pydicom():
         hu, repeated, blank = _decode(stack, decoder)
     with quiet_pydicom():
         instances, uid_warnings = _with_uids([images[0] for images in stack.positions])
@@ -122,6 +127,7 @@ def read_ct_files(files: Sequence[UnpackedFile]) -> CtSeries:
                 series_instance_uid=str(first.SeriesInstanceUID),
                 frame_of_reference_uid=str(first.FrameOfReferenceUID),
                 sop_instance_uids=tuple(str(one.SOPInstanceUID) for one in instances),
+                frame_numbers=_frame_numbers([images[0] for images in stack.positions]),
             ),
             patient=patient_facts(first),
         )
@@ -156,15 +162,16 @@ def _decode(
     stack: SliceStack, decoder: DecoderProcess
 ) -> tuple[HuSlice, list[LeftOutFile], list[int]]:
     """Return all HU (slice, row, column), the repeated files, and the slices without content."""
-    hu = np.empty(stack.geometry.shape, dtype=np.float32)
+    hu = _untouched(stack.geometry.shape)
     repeated, blank = [], []
     again = np.empty(stack.geometry.shape[1:], dtype=np.float32)
+    reader = PixelReader(decoder)
     for index, images in enumerate(stack.positions):
-        read_hu(images[0], hu[index], decoder)
-        if hu[index].max() < BLANK_HU:
+        reader.read_hu(images[0], hu[index])
+        if hu[index, ::16].max() < BLANK_HU and hu[index].max() < BLANK_HU:
             blank.append(index)
         for image in images[1:]:
-            read_hu(image, again, decoder)
+            reader.read_hu(image, again)
             if not np.array_equal(again, hu[index]):
                 raise DuplicatePositions(
                     f"{sum(len(one) > 1 for one in stack.positions)} positions hold several "
@@ -172,8 +179,25 @@ def _decode(
                     "one series. Send one of them.",
                     position_count=sum(len(one) > 1 for one in stack.positions),
                 )
-            repeated.append(LeftOutFile(image.name, "repeats a slice that is there already"))
+            repeated.append(LeftOutFile.of(image, "repeats a slice that is there already"))
     return hu, repeated, blank
+
+
+def _untouched(shape: tuple[int, int, int]) -> HuSlice:
+    """Return an array in memory that nobody has used yet.
+
+    NumPy asks for huge pages for its own large arrays. Where files fill the memory of a machine, as
+    after unpacking an upload, the kernel then moves pages about for seconds before it has them.
+    """
+    if not hasattr(mmap, "MAP_PRIVATE"):  # not on Windows
+        return np.empty(shape, dtype=np.float32)
+    memory = mmap.mmap(
+        -1,
+        math.prod(shape) * np.dtype(np.float32).itemsize,
+        flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
+    )
+    hu: HuSlice = np.frombuffer(memory, dtype=np.float32).reshape(shape)
+    return hu
 
 
 def _with_uids(
@@ -187,11 +211,13 @@ def _with_uids(
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
     }
     incomplete = [keyword for keyword, uid in shared_uids.items() if uid is None]
-    if None in instance_uids or len(set(instance_uids)) < len(instance_uids):
+    frames = [(uid, image.frame_index) for uid, image in zip(instance_uids, images, strict=True)]
+    if None in instance_uids or len(set(frames)) < len(frames):
         incomplete.append("SOPInstanceUID")
         instance_uids = [None] * len(instance_uids)
     if incomplete:
-        digests = [_content_digest(image.path) for image in images]
+        content_digest = cache(_content_digest)
+        digests = [content_digest(image.path) for image in images]
         shared_uids = {
             keyword: uid or derived_uid(keyword, *digests) for keyword, uid in shared_uids.items()
         }
@@ -200,7 +226,9 @@ def _with_uids(
             for uid, digest in zip(instance_uids, digests, strict=True)
         ]
     for header, instance_uid in zip(headers, instance_uids, strict=True):
-        uids = {**shared_uids, "SOPInstanceUID": instance_uid, "SOPClassUID": CTImageStorage}
+        # Some senders strip the SOP class.
+        kind = sop_class(header) if is_enhanced_ct(header) else CTImageStorage
+        uids = {**shared_uids, "SOPInstanceUID": instance_uid, "SOPClassUID": kind}
         for keyword, uid in uids.items():
             header.add_new(keyword, "UI", uid)
     if not incomplete:
@@ -213,6 +241,12 @@ def _with_uids(
             {"attributes": incomplete},
         ),
     )
+
+
+def _frame_numbers(images: Sequence[ImageFile]) -> tuple[int, ...] | None:
+    if all(image.frame_count == 1 for image in images):
+        return None
+    return tuple(image.frame_index + 1 for image in images)
 
 
 def _uid(header: Dataset, keyword: str) -> str | None:
@@ -333,6 +367,15 @@ def _acquisition_warnings(header: Dataset, volume: CtVolume) -> list[SeriesWarni
                 "anisotropic_pixels",
                 f"Pixels are {row_mm:.4g} x {column_mm:.4g} mm, not square.",
                 {"pixel_spacing_mm": [row_mm, column_mm]},
+            )
+        )
+    if text(header, "SeriesDescription") is None and text(header, "ProtocolName") is None:
+        warnings.append(
+            SeriesWarning(
+                "missing_description",
+                "Neither Series Description nor Protocol Name is there: nothing names the series "
+                "as a calcium scan or says how it was reconstructed.",
+                {"attributes": ["SeriesDescription", "ProtocolName"]},
             )
         )
     if texts(header, "ImageType")[:1] == ("DERIVED",):

@@ -35,9 +35,8 @@ from typing import Final
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
     MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     MultiFrameSingleBitSecondaryCaptureImageStorage,
@@ -45,6 +44,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from calcium_scoring.dicom.enhanced_ct import ENHANCED_CT, frames_of, is_enhanced_ct
 from calcium_scoring.dicom.headers import (
     ImageFile,
     NotReadable,
@@ -52,12 +52,12 @@ from calcium_scoring.dicom.headers import (
     number,
     numbers,
     quiet_pydicom,
-    read_header,
+    read_image_file,
     sop_class,
     text,
     texts,
 )
-from calcium_scoring.errors import NoCtSeries, NoDicomFound, UnsupportedImageType
+from calcium_scoring.errors import NoCtSeries, NoDicomFound
 from calcium_scoring.upload.archive import UnpackedFile
 
 MIN_SLICE_COUNT: Final = 8
@@ -110,7 +110,6 @@ _PROJECTION_IMAGE_TYPES: Final = frozenset(
     {"MIP", "MAXIP", "MINIP", "MINIMUM", "MAXIMUM", "PROJECTION IMAGE", "VRT", "SSD"}
 )
 _SCREEN_IMAGE_TYPES: Final = frozenset({"SCREEN SAVE", "SCREEN CAPTURE", "DOSE_INFO", "REPORT"})
-_ENHANCED_CT: Final = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 _SECONDARY_CAPTURES: Final = frozenset(
     {
         SecondaryCaptureImageStorage,
@@ -120,15 +119,38 @@ _SECONDARY_CAPTURES: Final = frozenset(
         MultiFrameTrueColorSecondaryCaptureImageStorage,
     }
 )
-_CT_KINDS: Final = _ENHANCED_CT | {CTImageStorage}
+_CT_KINDS: Final = ENHANCED_CT | {CTImageStorage}
 
 
 @dataclass(frozen=True)
 class LeftOutFile:
-    """A file of the upload that holds no slice of the series, and why."""
+    """A file of the upload that holds no slice of the series, or a frame of one, and why.
+
+    ``name`` is the sender's own and may hold a patient's name: it is for whoever sent the files and
+    stays out of reports. ``number`` counts the files of the upload from 1: those of an archive in
+    its own order, those of a folder by name. ``kind`` is the name of its SOP class, None where that
+    is not known; ``frame_number`` counts from 1 and is None where all of the file was left out.
+    """
 
     name: str
     reason: str
+    number: int
+    kind: str | None = None
+    frame_number: int | None = None
+
+    @classmethod
+    def of(cls, image: ImageFile, reason: str) -> LeftOutFile:
+        """Return the entry of an image that was read."""
+        uid = sop_class(image.header)
+        kind = None if uid is None else UID(uid).name
+        return cls(
+            image.name,
+            reason,
+            image.file_number,
+            # Only the name of a registered class: a text of the sender's own may be anything.
+            kind if kind != uid else None,
+            image.frame_index + 1 if image.frame_count > 1 else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -160,8 +182,6 @@ def select_series(files: Iterable[UnpackedFile]) -> SeriesSelection:
     ------
     NoDicomFound
         Not one file is DICOM.
-    UnsupportedImageType
-        There is CT, but only as Enhanced (multi-frame) objects.
     NoCtSeries
         There is DICOM, but no CT slice.
     """
@@ -172,21 +192,9 @@ def select_series(files: Iterable[UnpackedFile]) -> SeriesSelection:
             "one CT study as a zip archive or a folder.",
             file_count=len(left_out),
         )
-    enhanced = [image for image in images if sop_class(image.header) in _ENHANCED_CT]
-    if enhanced and len(enhanced) == len(images):
-        raise UnsupportedImageType(
-            f"The CT of this upload is stored as {len(enhanced)} Enhanced (multi-frame) objects, "
-            "which are not read; export it as single-slice CT Image Storage.",
-            file_count=len(enhanced),
-        )
-    left_out += [
-        LeftOutFile(image.name, "is an Enhanced (multi-frame) CT object, which is not read")
-        for image in enhanced
-    ]
     groups: defaultdict[tuple[str, ...], list[ImageFile]] = defaultdict(list)
     for image in images:
-        if sop_class(image.header) not in _ENHANCED_CT:
-            groups[_series_key(image.header)].append(image)
+        groups[_series_key(image.header)].append(image)
     if not groups:
         raise NoCtSeries(
             f"Among the {len(left_out)} files of the upload is DICOM but no CT slice that could "
@@ -292,20 +300,25 @@ def is_sharp_kernel(convolution_kernel: Sequence[str]) -> bool:
 def _ct_images(
     files: Iterable[UnpackedFile],
 ) -> tuple[list[ImageFile], list[LeftOutFile], bool]:
-    images, left_out, found_dicom = [], [], False
-    for file in files:
+    images: list[ImageFile] = []
+    left_out: list[LeftOutFile] = []
+    found_dicom = False
+    for file_number, file in enumerate(files, start=1):
         try:
-            header = read_header(file.path)
+            image = read_image_file(file.path, file.name, file_number)
+            found_dicom = True
+            found = frames_of(image) if is_enhanced_ct(image.header) else [image]
         except NotReadable as error:
-            left_out.append(LeftOutFile(file.name, str(error)))
+            left_out.append(LeftOutFile(file.name, str(error), file_number))
             continue
-        found_dicom = True
         with quiet_pydicom():
-            reason = _why_no_ct_slice(header)
-        if reason:
-            left_out.append(LeftOutFile(file.name, reason))
-        else:
-            images.append(ImageFile(file.path, file.name, header))
+            reasons = [_why_no_ct_slice(one.header) for one in found]
+        images += [one for one, reason in zip(found, reasons, strict=True) if reason is None]
+        left_out += [
+            LeftOutFile.of(one, reason)
+            for one, reason in zip(found, reasons, strict=True)
+            if reason is not None
+        ]
     return images, left_out, found_dicom
 
 
@@ -315,8 +328,6 @@ def _why_no_ct_slice(header: Dataset) -> str | None:
     # Siemens puts two words into one value: "CT_SOM5 MIP".
     image_words = image_type | {word for one in image_type for word in one.split()}
     is_ct = kind in _CT_KINDS or (kind is None and text(header, "Modality") == "CT")
-    if kind in _ENHANCED_CT:
-        return None
     reasons = (
         (kind in _SECONDARY_CAPTURES or image_type & _SCREEN_IMAGE_TYPES, "is a secondary capture"),
         (not is_ct or text(header, "Modality") != "CT", "is no CT image"),
@@ -335,7 +346,7 @@ def _series_key(header: Dataset) -> tuple[str, ...]:
     """Return what the slices of one series have in common: its UID, or all that stands for it."""
     uid = text(header, "SeriesInstanceUID")
     if uid is not None:
-        return ("uid", uid)
+        return ("uid", uid, *texts(header, "StackID"))
     return (
         "attributes",
         *(

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,6 +20,7 @@ import highdicom as hd
 import numpy as np
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 from pydicom.valuerep import DSfloat
 
 from calcium_scoring.dicom.codes import (
@@ -150,6 +153,7 @@ def write_segmentation(label_map: LabelMap, series: CtSeries, model: Algorithm, 
     mask_digest = hashlib.sha256(label_map.labels.tobytes()).hexdigest()
     with quiet_pydicom():
         sources = [_source(header, series.volume.geometry) for header in series.instances]
+        frames = _frames_as_instances(sources, series)
         segmentation = hd.seg.Segmentation(
             source_images=sources,
             pixel_array=segment_numbers[label_map.labels],
@@ -175,8 +179,58 @@ def write_segmentation(label_map: LabelMap, series: CtSeries, model: Algorithm, 
             omit_empty_frames=bool(label_map.labels.any()),
             series_description=SERIES_DESCRIPTION,
         )
+        _refer_to_frames(segmentation, frames)
         segmentation.save_as(out)
     return out
+
+
+@dataclass(frozen=True)
+class _FrameReference:
+    """Where a slice really lies: which frame (from 1) of which instance."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame_number: int
+
+
+def _frames_as_instances(
+    sources: Sequence[Dataset], series: CtSeries
+) -> dict[str, _FrameReference]:
+    """Give frames of one object UIDs of their own, as highdicom wants one instance a slice.
+
+    Returned are the references that must take the place of these UIDs; none for single frames.
+    """
+    identity = series.volume.identity
+    if identity is None or identity.frame_numbers is None:
+        return {}
+    references = {}
+    for source, frame_number in zip(sources, identity.frame_numbers, strict=True):
+        real = _FrameReference(source.SOPClassUID, source.SOPInstanceUID, frame_number)
+        source.SOPClassUID = CTImageStorage
+        source.SOPInstanceUID = derived_uid("frame", real.sop_instance_uid, str(frame_number))
+        references[str(source.SOPInstanceUID)] = real
+    return references
+
+
+def _refer_to_frames(segmentation: Dataset, frames: Mapping[str, _FrameReference]) -> None:
+    """Replace references to frames as instances by references to frames of their object."""
+    if not frames:
+        return
+    for groups in segmentation.PerFrameFunctionalGroupsSequence:
+        for derivation in groups.get("DerivationImageSequence") or ():
+            for source in derivation.SourceImageSequence:
+                real = frames[str(source.ReferencedSOPInstanceUID)]
+                source.ReferencedSOPClassUID = real.sop_class_uid
+                source.ReferencedSOPInstanceUID = real.sop_instance_uid
+                source.ReferencedFrameNumber = real.frame_number
+    for referenced in segmentation.ReferencedSeriesSequence:
+        instances = {}
+        for instance in referenced.ReferencedInstanceSequence:
+            real = frames[str(instance.ReferencedSOPInstanceUID)]
+            instance.ReferencedSOPClassUID = real.sop_class_uid
+            instance.ReferencedSOPInstanceUID = real.sop_instance_uid
+            instances[real.sop_instance_uid] = instance
+        referenced.ReferencedInstanceSequence = list(instances.values())
 
 
 def _series_number(header: Dataset) -> int:

@@ -101,12 +101,14 @@ class HeartRegion:
     """Where coronary calcium is looked for.
 
     ``distance_mm`` (slice, row, column) float32 on ``coarse``: how far a coarse voxel lies from the
-    heart, 0 inside. ``native`` is the grid of the scan.
+    heart, 0 inside. ``coarse_hu`` on the same grid is the mean HU of each coarse voxel. ``native``
+    is the grid of the scan.
     """
 
     coarse: VolumeGeometry
     native: VolumeGeometry
     distance_mm: NDArray[np.float32]
+    coarse_hu: NDArray[np.float32]
     margin_mm: float
     heart_volume_ml: float
     is_cut: bool
@@ -160,6 +162,7 @@ def find_heart(volume: CtVolume, spec: HeartSpec, predict: PredictHeart) -> Hear
         coarse=coarse,
         native=volume.geometry,
         distance_mm=np.asarray(distance, dtype=np.float32),
+        coarse_hu=coarse_hu,
         margin_mm=spec.margin_mm,
         heart_volume_ml=volume_ml,
         is_cut=bool(heart[0].any() or heart[-1].any()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from calcium_scoring.errors import SeriesWarning
 from calcium_scoring.model_input.heart_region import (
@@ -16,6 +17,9 @@ from calcium_scoring.model_input.tiling import PredictPatch, Progress, search_vo
 from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.label_map import LabelMap
 from calcium_scoring.volume.searched_voxels import SearchedVoxels
+
+HEART_NOT_FOUND: Final = "heart_not_found"
+"""Code of the warning that the whole scan was searched although the model looks for the heart."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def segment_scan(
 
 def _not_found(spec: HeartSpec) -> SeriesWarning:
     return SeriesWarning(
-        "heart_not_found",
+        HEART_NOT_FOUND,
         f"Nothing of a heart's size (at least {spec.smallest_heart_ml:.0f} mL) was recognised, so "
         "calcium was looked for in the whole scan. Bone and other calcium may be counted.",
         {"smallest_heart_ml": spec.smallest_heart_ml},

@@ -39,12 +39,17 @@ class CtAcquisition:
 
 @dataclass(frozen=True)
 class SeriesIdentity:
-    """The UIDs of a series; ``sop_instance_uids`` has one entry a slice, in slice order."""
+    """The UIDs of a series; ``sop_instance_uids`` has one entry a slice, in slice order.
+
+    ``frame_numbers`` says which frame (from 1) of that instance a slice is; None where every slice
+    is an instance of its own.
+    """
 
     study_instance_uid: str
     series_instance_uid: str
     frame_of_reference_uid: str
     sop_instance_uids: tuple[str, ...]
+    frame_numbers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -626,10 +626,16 @@ class OtherSeriesResponse(ResponseModel):
 
 
 class LeftOutFileResponse(ResponseModel):
-    """A file of the upload that was not used."""
+    """A file of the upload, or a frame of one, that was not used."""
 
-    name: str
-    """Name within the archive, as sent."""
+    number: int
+    """Which file of the upload, counted from 1: in the order of the archive (without folders and
+    what operating systems leave behind), or of the names in a folder. Names may hold a patient's
+    name and are not repeated."""
+    frame_number: int | None
+    """Which of its frames, counted from 1; null where the whole file was left out."""
+    kind: str | None
+    """Name of its SOP class; null where that is unknown or the file is not DICOM."""
     reason: str
     """Why it was left out."""
 

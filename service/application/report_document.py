@@ -106,8 +106,13 @@ def report_document(
             for note in notes
         ],
         "other_series": [asdict(other) for other in other_series],
-        "left_out_files": [asdict(file) for file in left_out_files],
+        "left_out_files": [_left_out(file) for file in left_out_files],
     }
+
+
+def _left_out(file: DataclassInstance) -> dict[str, Any]:
+    """Return all but the name: the sender's file names hold patients' names."""
+    return {key: value for key, value in asdict(file).items() if key != "name"}
 
 
 def _scores(scores: CalciumScores) -> dict[str, Any]:

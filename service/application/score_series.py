@@ -16,6 +16,7 @@ from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.report import CalciumReport, measure_calcium
 from calcium_scoring.scoring.uncertainty import score_uncertainty
+from calcium_scoring.suitability.check_scan import check_scan
 from calcium_scoring.upload.archive import ArchiveLimits
 from calcium_scoring.volume.label_map import LabelMap
 from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
@@ -55,7 +56,8 @@ def score_series(
 
     ``workdir`` receives unpacked files and is the caller's to remove. The factor of the mass
     score is in mg / (cm3 HU); ``given`` is what a user says about the patient. Raises what
-    :func:`read_ct_series` raises: UploadRejected and SeriesRejected with their reasons.
+    :func:`read_ct_series` and :func:`check_scan` raise: UploadRejected and SeriesRejected with
+    their reasons.
     """
     progress(Stage.READING, 0.0)
     series = read_ct_series(upload, workdir, limits)
@@ -63,6 +65,7 @@ def score_series(
     segmentation = segmenter.segment(
         series.volume, lambda done, total: progress(Stage.SEGMENTING, done / total)
     )
+    scan_warnings = check_scan(series.volume, segmentation)
     progress(Stage.MEASURING, 0.0)
     volume = replace(series.volume, mass_calibration_factor=mass_calibration_factor)
     report = measure_calcium(
@@ -75,19 +78,20 @@ def score_series(
     components = None
     if segmentation.voxels is not None:
         components = account_for_components(
-            series.volume, segmentation.label_map, report.lesions, segmentation.voxels, protocol
+            volume, segmentation.label_map, report.lesions, segmentation.voxels, report.protocol
         )
     document = report_document(
         report,
         volume,
         components=components,
         uncertainty=score_uncertainty(
-            series.volume, segmentation.label_map, protocol, report.total.agatston_score
+            volume, segmentation.label_map, report.protocol, report.total.agatston_score
         ),
         model=segmenter.model,
         warnings=(
             *series.warnings,
             *segmentation.warnings,
+            *scan_warnings,
             *_mask_warnings(report.protocol.threshold_hu, segmenter.spec.threshold_hu),
         ),
         other_series=series.other_series,

@@ -58,7 +58,7 @@ def measure_mask(
         volume,
         components=components,
         uncertainty=score_uncertainty(
-            series.volume, label_map, LITERATURE, report.total.agatston_score
+            volume, label_map, report.protocol, report.total.agatston_score
         ),
         model=None,
         warnings=series.warnings,

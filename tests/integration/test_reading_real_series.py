@@ -12,6 +12,7 @@ from pydicom import dcmread
 from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
 from calcium_scoring.dicom.uids import is_valid_uid
 from calcium_scoring.errors import CacscoreError
+from tests.series_builders import without_contrast_in_the_header
 
 pytestmark = pytest.mark.real_data
 
@@ -41,10 +42,14 @@ EXPECTED: dict[str, Volume | Refusal] = {
         is_ecg_gated=True,
     ),
     "lidc-idri/LIDC-IDRI-0002_i70-i150.zip": Volume(
-        (81, 512, 512), (1.25, 0.681641, 0.681641), frozenset({"not_ecg_gated"})
+        (81, 512, 512),
+        (1.25, 0.681641, 0.681641),
+        frozenset({"missing_description", "not_ecg_gated"}),
     ),
     "lidc-idri/LIDC-IDRI-0063_full.zip": Volume(
-        (133, 512, 512), (2.5, 0.78125, 0.78125), frozenset({"not_ecg_gated"})
+        (133, 512, 512),
+        (2.5, 0.78125, 0.78125),
+        frozenset({"missing_description", "not_ecg_gated"}),
     ),
     "lidc-idri/LIDC-IDRI-0003_contrast_gap_i28-i78.zip": Refusal("contrast_enhanced"),
     "tcga-thca/TCGA-DE-A4MA_i140-i239.zip": Volume(
@@ -62,7 +67,7 @@ EXPECTED: dict[str, Volume | Refusal] = {
     "dcm_qa_ct/Philips_tilt-18.5_first24.zip": Refusal("gantry_tilt"),
     "dicom-numpy/dupe-positions.zip": Refusal("contrast_enhanced"),
     "totalsegmentator/example_ct_dicom_j2k_no_sopclass.zip": Refusal("contrast_enhanced"),
-    "pydicom-data/eCT_Supplemental.dcm": Refusal("unsupported_image_type"),
+    "pydicom-data/eCT_Supplemental.dcm": Refusal("contrast_enhanced"),
     "pydicom-data/693_J2KR.dcm": Refusal("too_few_slices"),
 }
 
@@ -150,23 +155,9 @@ def test_heights_ascend_whatever_the_order_in_the_archive(real_data: Path, tmp_p
     assert series.volume.hu[79, 209, 302] > 130  # the proximal LAD of the manifest
 
 
-def _without_contrast(upload: Path, folder: Path) -> Path:
-    """Unpack a series and take the word of contrast agent out of its headers."""
-    series_folder = folder / "plain"
-    with pytest.raises(CacscoreError):
-        read(upload, folder)
-    series_folder.mkdir()
-    for path in sorted((folder / "unpacked").iterdir()):
-        instance = dcmread(path)
-        for keyword in ("ContrastBolusAgent", "ContrastBolusVolume", "ContrastBolusRoute"):
-            instance.pop(keyword, None)
-        instance.save_as(series_folder / path.name)
-    return series_folder
-
-
 def test_jpeg_2000_slices_without_uids_are_read(real_data: Path, tmp_path: Path) -> None:
     """The headers of this series lack SOP class, SOP instance and series UIDs."""
-    folder = _without_contrast(
+    folder = without_contrast_in_the_header(
         real_data / "totalsegmentator/example_ct_dicom_j2k_no_sopclass.zip", tmp_path
     )
 
@@ -183,7 +174,7 @@ def test_jpeg_2000_slices_without_uids_are_read(real_data: Path, tmp_path: Path)
 
 
 def test_missing_and_repeated_slices_are_refused(real_data: Path, tmp_path: Path) -> None:
-    folder = _without_contrast(real_data / "dicom-numpy/dupe-positions.zip", tmp_path)
+    folder = without_contrast_in_the_header(real_data / "dicom-numpy/dupe-positions.zip", tmp_path)
 
     with pytest.raises(CacscoreError) as refusal:
         read_ct_series(folder, tmp_path)

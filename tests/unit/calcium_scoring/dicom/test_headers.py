@@ -14,6 +14,7 @@ from calcium_scoring.dicom.headers import (
     number,
     numbers,
     read_header,
+    read_image_file,
     text,
     texts,
     transfer_syntax,
@@ -100,3 +101,25 @@ def test_the_transfer_syntax_is_found_where_it_is_not_stated(path: Path) -> None
     path.write_bytes(content[144 + meta_bytes :])
 
     assert transfer_syntax(read_header(path)) == "1.2.840.10008.1.2.1"
+
+
+@pytest.mark.parametrize("size", [10, 5_000, 20_000, 200_000])
+def test_headers_of_any_length_are_read_to_the_pixels(path: Path, size: int) -> None:
+    """Some scanners put tables of many kilobytes into private attributes."""
+    usual = read_image_file(path, "a")
+
+    def lengthen(instance: Dataset, _: int) -> None:
+        block = instance.private_block(0x0029, "VENDOR", create=True)
+        block.add_new(1, "OB", bytes(2 * size))
+        instance.PatientName = "Müller^Änne"
+
+    edit([path], lengthen)
+
+    image = read_image_file(path, "b", 7)
+
+    assert (image.name, image.file_number) == ("b", 7)
+    assert str(image.header.PatientName) == "Müller^Änne"
+    assert image.header.keys() == usual.header.keys()
+    assert image.pixel_data_at is not None
+    at = image.pixel_data_at
+    assert path.read_bytes()[at : at + 4] == b"\xe0\x7f\x10\x00"

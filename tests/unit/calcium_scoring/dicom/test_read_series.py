@@ -514,6 +514,7 @@ WARNINGS: dict[str, tuple[Accident, str]] = {
     "not square": (_each(PixelSpacing=[0.5, 0.6]), "anisotropic_pixels"),
     "reformatted": (_each(ImageType=["DERIVED", "PRIMARY", "MPR"]), "derived_images"),
     "once compressed with loss": (_each(LossyImageCompression="01"), "lossy_compression"),
+    "nameless": (_each(SeriesDescription=None), "missing_description"),
     "blank end": (
         lambda paths: edit(paths[:1], lambda one, _: setattr(one, "PixelData", bytes(8192))),
         "blank_slices",
@@ -608,7 +609,8 @@ def test_reading_needs_little_more_memory_than_its_result(tmp_path: Path) -> Non
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert peak_bytes < 2.2 * volume.hu.nbytes
+    # The volume itself lies in a map of its own, which is not traced.
+    assert peak_bytes + volume.hu.nbytes < 2.2 * volume.hu.nbytes
 
 
 def test_geometry_of_a_round_trip_is_exact_for_odd_spacings(tmp_path: Path) -> None:

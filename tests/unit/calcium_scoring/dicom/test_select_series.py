@@ -18,7 +18,7 @@ from calcium_scoring.dicom.select_series import (
     is_sharp_kernel,
     select_series,
 )
-from calcium_scoring.errors import NoCtSeries, NoDicomFound, TooFewSlices, UnsupportedImageType
+from calcium_scoring.errors import NoCtSeries, NoDicomFound, TooFewSlices
 from calcium_scoring.upload.archive import list_upload
 from tests.series_builders import CALCIUM_SCAN, noise_volume, remove, set_attributes, write_series
 
@@ -247,7 +247,7 @@ LEFT_OUT: dict[str, tuple[Callable[[list[Path]], object], str]] = {
     ),
     "Enhanced": (
         _as_sop_class(EnhancedCTImageStorage),
-        "is an Enhanced (multi-frame) CT object, which is not read",
+        "is an Enhanced CT object of 0 frames that describes 0 of them",
     ),
     "text": (lambda paths: [path.write_text("hello") for path in paths], "is not DICOM"),
     "damaged": (
@@ -293,14 +293,17 @@ def test_an_upload_without_ct_is_refused(tmp_path: Path) -> None:
         select(tmp_path)
 
 
-def test_an_upload_of_enhanced_objects_only_is_refused_by_name(tmp_path: Path) -> None:
-    first, *others = write_series(tmp_path)
-    set_attributes([first], SOPClassUID=EnhancedCTImageStorage)
-    for path in others:
-        path.unlink()
+def test_left_out_files_say_their_place_and_kind_apart_from_their_name(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, noise_volume(10))
+    set_attributes(paths[:1], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    paths[0].rename(tmp_path / "zz_Doe_John.dcm")
 
-    with pytest.raises(UnsupportedImageType, match="Enhanced"):
-        select(tmp_path)
+    (left_out,) = read_ct_series(tmp_path, tmp_path).left_out_files
+
+    # Behind the nine others by name.
+    assert (left_out.number, left_out.frame_number) == (10, None)
+    assert left_out.kind == "CT Image Storage"
+    assert left_out.name == "zz_Doe_John.dcm"
 
 
 def test_a_series_that_cannot_be_measured_is_not_passed_over(tmp_path: Path) -> None:

@@ -1,37 +1,53 @@
-"""The pipeline passes on what the segmenter has to say."""
+"""The pipeline passes on what the segmenter has to say, and refuses what the pixels forbid."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from calcium_scoring.errors import SeriesWarning
+import pytest
+
+from calcium_scoring.errors import HeartNotCovered, SeriesWarning
 from calcium_scoring.model_input.segmentation import Segmentation
 from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.volume.ct_volume import CtVolume
-from service.application.score_series import score_series
+from service.application.score_series import ScoredSeries, score_series
 from tests.fakes import ThresholdSegmenter, write_study_zip
 
 
+@dataclass
 class DoubtfulSegmenter(ThresholdSegmenter):
-    """Finds what the threshold finds, and no heart."""
+    """Finds what the threshold finds, and has something to say."""
+
+    warning: SeriesWarning
 
     def segment(self, volume: CtVolume, progress: Progress | None = None) -> Segmentation:
         found = super().segment(volume, progress)
-        warning = SeriesWarning("heart_not_found", "No heart.", {"smallest_heart_ml": 150.0})
-        return Segmentation(found.label_map, None, (warning,))
+        return Segmentation(found.label_map, None, (self.warning,))
 
 
-def test_what_the_segmenter_warns_of_stands_in_the_report(tmp_path: Path) -> None:
+def score(tmp_path: Path, warning: SeriesWarning) -> ScoredSeries:
     upload = write_study_zip(tmp_path / "study.zip")
     workdir = tmp_path / "work"
     workdir.mkdir()
-
-    scored = score_series(
-        upload, workdir=workdir, segmenter=DoubtfulSegmenter(), protocol=LITERATURE
+    return score_series(
+        upload, workdir=workdir, segmenter=DoubtfulSegmenter(warning), protocol=LITERATURE
     )
 
+
+def test_what_the_segmenter_warns_of_stands_in_the_report(tmp_path: Path) -> None:
+    scored = score(tmp_path, SeriesWarning("heart_cut", "Cut.", {"heart_volume_ml": 150.0}))
+
     warnings = {warning["code"]: warning for warning in scored.document["warnings"]}
-    assert warnings["heart_not_found"]["message"] == "No heart."
+    assert warnings["heart_cut"]["message"] == "Cut."
     # 2 slices x 25 mm2 x weight 2
     assert scored.report.total.agatston_score == 100.0
+
+
+def test_a_scan_in_which_no_heart_was_found_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HeartNotCovered) as refusal:
+        score(tmp_path, SeriesWarning("heart_not_found", "None.", {"smallest_heart_ml": 150.0}))
+
+    assert refusal.value.evidence == {"smallest_heart_ml": 150.0}
+    assert "cacscore measure" in refusal.value.message
