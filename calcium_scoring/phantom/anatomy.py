@@ -30,6 +30,9 @@ from calcium_scoring.phantom.shapes import (
 from calcium_scoring.phantom.skeleton import Skeleton, build_skeleton
 from calcium_scoring.phantom.tissues import Tissues, sample_tissues
 
+CLEAR_OF_VESSELS_MM = 1.5
+"""Calcium of the pericardium keeps this distance from the blood of great vessels. Our choice."""
+
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
@@ -125,7 +128,10 @@ class Anatomy:
         return self.wall.fields(px, py, x, y, z)
 
     def pericardium(self, rng: np.random.Generator, count: int) -> tuple[Vectors, Vectors]:
-        """Return random points of the pericardial sac and their outward normals, in the scanner."""
+        """Return random points of the pericardial sac and their outward normals, in the scanner.
+
+        At most ``count``: none lies in a great vessel, where the sac is folded back.
+        """
         centre = np.mean([shape.centre for shape in self.mediastinum.chambers[:4]], axis=0)
         directions = rng.normal(size=(count, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -139,7 +145,16 @@ class Anatomy:
         outside = self.place(points + directions)
         points = self.place(points)
         normals = outside - points
-        return points, normals / np.linalg.norm(normals, axis=1, keepdims=True)
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        is_free = np.ones(len(points), dtype=np.bool_)
+        for tube in (self.aorta, *self.great_vessels):
+            # Points of a tube may lie a radius apart.
+            at = np.linspace(0.0, len(tube.radii) - 1.0, 8 * len(tube.radii))
+            numbers = np.arange(len(tube.radii))
+            centres = np.stack([np.interp(at, numbers, axis) for axis in tube.points.T], axis=1)
+            gaps = np.linalg.norm(points[:, np.newaxis] - centres, axis=2)
+            is_free &= (gaps - np.interp(at, numbers, tube.radii)).min(axis=1) > CLEAR_OF_VESSELS_MM
+        return points[is_free], normals[is_free]
 
 
 def build_anatomy(settings: PatientSettings, streams: Sequence[np.random.SeedSequence]) -> Anatomy:

@@ -204,7 +204,9 @@ def _pericardium(
     if not chance(rng, 0.15, rate):
         return []
     wanted = int(np.clip(rng.geometric(0.15), 1, 30))
-    points, normals = anatomy.pericardium(rng, 6 * wanted)
+    points, normals = anatomy.pericardium(rng, 10 * wanted)
+    if not len(points):
+        return []
     # Plates lie near each other: those nearest to the first one.
     order = np.linalg.norm(points - points[0], axis=1).argsort()
     chosen = order[: wanted if rng.random() < 0.5 else 4 * wanted]

@@ -108,7 +108,8 @@ def test_pericardium_is_where_the_heart_image_ends() -> None:
     anatomy = anatomy_of(3)
     points, normals = anatomy.pericardium(np.random.default_rng(1), 200)
     near = np.abs(points[:, 2] - 0.5 * round(points[0, 2] / 0.5)) < 1.0
-    assert np.linalg.norm(normals, axis=1) == pytest.approx(np.ones(200))
+    assert np.linalg.norm(normals, axis=1) == pytest.approx(np.ones(len(points)))
+    assert 50 < len(points) < 200
     for point, normal in zip(points[near][:4], normals[near][:4], strict=True):
         _, _, heart = plane_at(3, float(point[2]))
 
@@ -118,6 +119,16 @@ def test_pericardium_is_where_the_heart_image_ends() -> None:
             return bool(image[row, column])
 
         assert is_inside(point - 8.0 * normal * [1.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pericardium_is_nowhere_in_the_blood_of_a_great_vessel(seed: int) -> None:
+    anatomy = anatomy_of(seed)
+    points, _ = anatomy.pericardium(np.random.default_rng(seed), 200)
+    for tube in (anatomy.aorta, *anatomy.great_vessels):
+        for x, y, z in points[:40].tolist():
+            distance = tube.distance(np.array([[x]]), np.array([[y]]), z, 5.0)
+            assert float(distance[0, 0]) > 0.5
 
 
 @pytest.mark.parametrize("seed", range(6))
