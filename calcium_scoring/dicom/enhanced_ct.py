@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from typing import Final
 
@@ -90,7 +91,8 @@ def _frames(image: ImageFile) -> list[ImageFile]:
         frame = Dataset()
         frame.file_meta = header.file_meta
         for element in common:
-            frame.add(element)
+            # Frames own their elements: setting an attribute changes its element in place.
+            frame.add(copy(element))
         for holder in (shared, groups):
             _flatten(frame, holder)
         _note_other_units(frame, (shared, groups))
@@ -115,12 +117,11 @@ def _flatten(frame: Dataset, groups: Dataset) -> None:
         for item in groups.get(keyword) or ():
             for element in item:
                 if element.keyword and element.keyword not in _OF_THE_OBJECT:
-                    frame.add(element)
+                    frame.add(copy(element))
             break  # a macro has one item
     for item in groups.get("CTImageFrameTypeSequence") or ():
         if "FrameType" in item:
-            # A new element: frames share those of the object.
-            frame.add_new("ImageType", "CS", list(texts(item, "FrameType")))
+            frame.ImageType = list(texts(item, "FrameType"))
     usage = groups.get("ContrastBolusUsageSequence") or ()
     if usage and all(text(item, "ContrastBolusAgentAdministered") == "NO" for item in usage):
         # The object lists the agents of the examination; this frame was acquired before.
@@ -141,4 +142,4 @@ def _note_other_units(frame: Dataset, holders: Sequence[Dataset]) -> None:
         for unit in mapping.get("MeasurementUnitsCodeSequence") or ()
     ]
     if any(unit not in {None, _HOUNSFIELD_UCUM} for unit in units):
-        frame.add_new("RescaleType", "LO", "NOT HU")
+        frame.RescaleType = "NOT HU"

@@ -83,6 +83,11 @@ _HU_NAMES: Final = frozenset({"HU", "US"})
 """RescaleType: Hounsfield units, or unspecified as in most older files (PS3.3 C.11.1.1.2)."""
 
 
+def is_uncompressed(image: ImageFile) -> bool:
+    """Tell whether the pixels of an image lie in its file as they are."""
+    return _uid(transfer_syntax(image.header)) in _UNCOMPRESSED
+
+
 class PixelReader:
     """Reads the pixels of images one by one; buffers and the last file are kept between them."""
 
@@ -206,7 +211,9 @@ def _rescale_in_integers(stored: StoredValues, slope: float, intercept: float, h
     lowest = int(AIR_HU - intercept)
     if min(low, low + intercept, lowest) < limits.min or max(high, high + intercept) > limits.max:
         return False
-    whole = stored.astype(np.int16)
+    # The buffer of the reader may be changed; what a decoder gave may not.
+    is_ours = stored.dtype == np.int16 and stored.flags.writeable
+    whole = stored if is_ours else stored.astype(np.int16)
     if low < lowest:
         np.maximum(whole, np.int16(lowest), out=whole)
     np.add(whole, np.int16(intercept), out=whole)

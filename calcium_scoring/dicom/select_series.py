@@ -185,7 +185,8 @@ def select_series(files: Iterable[UnpackedFile]) -> SeriesSelection:
     NoCtSeries
         There is DICOM, but no CT slice.
     """
-    images, left_out, found_dicom = _ct_images(files)
+    with quiet_pydicom():
+        images, left_out, found_dicom = _ct_images(files)
     if not found_dicom:
         raise NoDicomFound(
             f"None of the {len(left_out)} files of the upload is DICOM; send the DICOM files of "
@@ -311,8 +312,7 @@ def _ct_images(
         except NotReadable as error:
             left_out.append(LeftOutFile(file.name, str(error), file_number))
             continue
-        with quiet_pydicom():
-            reasons = [_why_no_ct_slice(one.header) for one in found]
+        reasons = [_why_no_ct_slice(one.header) for one in found]
         images += [one for one, reason in zip(found, reasons, strict=True) if reason is None]
         left_out += [
             LeftOutFile.of(one, reason)

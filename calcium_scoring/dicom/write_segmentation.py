@@ -206,9 +206,11 @@ def _frames_as_instances(
     references = {}
     for source, frame_number in zip(sources, identity.frame_numbers, strict=True):
         real = _FrameReference(source.SOPClassUID, source.SOPInstanceUID, frame_number)
-        source.SOPClassUID = CTImageStorage
-        source.SOPInstanceUID = derived_uid("frame", real.sop_instance_uid, str(frame_number))
-        references[str(source.SOPInstanceUID)] = real
+        stand_in = derived_uid("frame", real.sop_instance_uid, str(frame_number))
+        # New elements: those of the source belong to the header that it was taken from.
+        source.add_new("SOPClassUID", "UI", CTImageStorage)
+        source.add_new("SOPInstanceUID", "UI", stand_in)
+        references[stand_in] = real
     return references
 
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from calcium_scoring.dicom.enhanced_ct import frames_of
+from calcium_scoring.dicom.headers import numbers, read_image_file
+from calcium_scoring.dicom.pixels import rescale
 from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
 from calcium_scoring.dicom.uids import is_valid_uid
-from calcium_scoring.errors import CacscoreError
+from calcium_scoring.errors import CacscoreError, MissingRescale
 from tests.series_builders import without_contrast_in_the_header
 
 pytestmark = pytest.mark.real_data
@@ -171,6 +174,21 @@ def test_jpeg_2000_slices_without_uids_are_read(real_data: Path, tmp_path: Path)
     assert series.volume.identity is not None
     assert all(map(is_valid_uid, series.volume.identity.sop_instance_uids))
     assert len(set(series.volume.identity.sop_instance_uids)) == 20
+
+
+def test_frames_of_an_enhanced_object_have_their_places_and_are_no_hounsfield_units(
+    real_data: Path,
+) -> None:
+    """A map of blood flow in ml/100ml/s, whose Rescale Type says "unspecified"."""
+    path = real_data / "pydicom-data/eCT_Supplemental.dcm"
+
+    first, second = frames_of(read_image_file(path, path.name))
+
+    places = [numbers(one.header, "ImagePositionPatient", 3) for one in (first, second)]
+    assert places == [(99.5, -301.5, -159.0), (99.5, -301.5, -149.0)]
+    assert numbers(first.header, "PixelSpacing", 2) == (0.388672, 0.388672)
+    with pytest.raises(MissingRescale):
+        rescale(first.header)
 
 
 def test_missing_and_repeated_slices_are_refused(real_data: Path, tmp_path: Path) -> None:

@@ -277,6 +277,8 @@ def test_a_mask_refers_to_the_frames_of_the_object(tmp_path: Path) -> None:
     path = write_segmentation(mask, series, ThresholdSegmenter.model, tmp_path / "mask.dcm")
 
     written = dcmread(path)
+    uids = {str(header.SOPInstanceUID) for header in series.instances}
+    assert uids == set(series.volume.identity.sop_instance_uids)
     (referenced,) = written.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     assert referenced.ReferencedSOPInstanceUID == series.volume.identity.sop_instance_uids[0]
     assert referenced.ReferencedSOPClassUID.name == "Enhanced CT Image Storage"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import tracemalloc
 from collections.abc import Callable
@@ -30,10 +31,12 @@ from calcium_scoring.errors import (
     ContrastEnhanced,
     DuplicatePositions,
     GantryTilt,
+    HeartNotCovered,
     InconsistentSeries,
     InvalidGeometry,
     IrregularGeometry,
     MissingRescale,
+    NoCtSeries,
     NotAxial,
     RotatedInPlane,
     SeriesRejected,
@@ -436,6 +439,8 @@ REFUSALS: dict[str, tuple[Accident, type[SeriesRejected]]] = {
     "no pixel data": (_each(PixelData=None), UnreadablePixels),
     "impossible bits": (_each(BitsStored=17), UnreadablePixels),
     "inverted": (_invert, UnsupportedImageType),
+    "localizers only": (_each(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), NoCtSeries),
+    "magnetic resonance": (_each(Modality="MR"), NoCtSeries),
     "several frames": (lambda paths: edit(paths, _two_frames), UnsupportedImageType),
 }
 
@@ -504,7 +509,21 @@ def test_a_gap_is_described_by_its_numbers(tmp_path: Path) -> None:
     assert refusal.value.evidence["outlier_count"] == 1
 
 
+def test_every_refusal_that_reading_can_give_has_a_case() -> None:
+    # The first has branches only; the heart is looked for after reading.
+    not_of_reading = {SeriesRejected, HeartNotCovered}
+
+    assert {error for _, error in REFUSALS.values()} == (
+        {SeriesRejected, *SeriesRejected.__subclasses__()} - not_of_reading
+    )
+
+
 WARNINGS: dict[str, tuple[Accident, str]] = {
+    "a UUID in place of a UID": (
+        _each(SeriesInstanceUID="123e4567-e89b-12d3-a456-426614174000"),
+        "missing_uids",
+    ),
+    "overlapping": (_each(SliceThickness="4"), "overlapping_slices"),
     "another tube voltage": (_each(KVP="100"), "kvp_not_120"),
     "unknown tube voltage": (_each(KVP=None), "kvp_not_120"),
     "thick slices": (_each(SliceThickness="5"), "thick_slices"),
@@ -532,6 +551,26 @@ def test_what_a_reader_should_know_is_warned_of(tmp_path: Path, name: str) -> No
     accident(write_series(tmp_path))
 
     assert expected in warning_codes(read(tmp_path))
+
+
+OF_THE_NETWORK = frozenset(
+    {
+        "field_of_view_near_heart",
+        "heart_cut",
+        "heart_not_found",
+        "high_noise",
+        "metal_near_heart",
+        "provisional_model",
+    }
+)
+"""Warnings that need the heart that the network marks, or the network itself."""
+
+
+def test_every_warning_that_reading_can_give_has_a_case(repository: Path) -> None:
+    page = (repository / "docs" / "refusals-and-warnings.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page.split("## Warnings")[1], flags=re.MULTILINE)
+
+    assert {code for _, code in WARNINGS.values()} == set(listed) - OF_THE_NETWORK
 
 
 def test_a_repeated_slice_is_used_once_and_listed(tmp_path: Path) -> None:
