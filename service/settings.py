@@ -5,6 +5,7 @@ Read by wiring only; use cases and adapters receive values.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +21,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from calcium_scoring.scoring.conventions import CONVENTIONS, ConventionName
+from calcium_scoring.scoring.mass_score import LARGEST_MASS_CALIBRATION_FACTOR
+from calcium_scoring.scoring.protocol import ScoringProtocol
+from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.upload.archive import MIB, ArchiveLimits
 from service.application.jobs import LeaseTerms
 
@@ -58,6 +63,20 @@ class Settings(BaseSettings):
     )
     onnx_threads: int = Field(
         default=0, ge=0, description="Threads within one operator; 0 is one for each core."
+    )
+
+    protocol: ConventionName = Field(
+        default="literature",
+        description="Named convention of the reported score; a report has all others beside it.",
+    )
+    tube_voltage_table: TubeVoltageTableName = Field(
+        default="constant_130",
+        description="Named table of HU thresholds by tube voltage; by default 130 HU at each.",
+    )
+    mass_calibration_factor: PositiveFloat | None = Field(
+        default=None,
+        le=LARGEST_MASS_CALIBRATION_FACTOR,
+        description="mg/(cm3 HU) of the mass score, from a calibration scan; no mass without it.",
     )
 
     upload_bytes: PositiveInt = Field(
@@ -141,6 +160,11 @@ class Settings(BaseSettings):
                 f"shorter than CACSCORE_TASK_TIME_LIMIT_S ({self.task_time_limit_s:g})."
             )
         return self
+
+    @property
+    def scoring_protocol(self) -> ScoringProtocol:
+        """The convention of the reported score, with the chosen tube voltage table."""
+        return replace(CONVENTIONS[self.protocol], tube_voltage_table=self.tube_voltage_table)
 
     @property
     def record_url(self) -> str:

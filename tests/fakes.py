@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from calcium_scoring.dicom.write_series import write_ct_series, zip_files
+from calcium_scoring.dicom.write_series import SeriesAttributes, write_ct_series, zip_files
 from calcium_scoring.model_input.heart_region import (
     HEART_FILE_KEY,
     HEART_INPUT_NAME,
@@ -154,13 +154,18 @@ def plaque_volume(*, slice_count: int = 10, plaque_slices: int = 2) -> CtVolume:
 
 
 def write_study_zip(
-    path: Path, *, seed: int = 1, slice_count: int = 10, plaque_slices: int = 2
+    path: Path,
+    *,
+    seed: int = 1,
+    slice_count: int = 10,
+    plaque_slices: int = 2,
+    attributes: SeriesAttributes | None = None,
 ) -> Path:
     """Write :func:`plaque_volume` as a zip of DICOM files, for upload."""
     folder = path.with_suffix("")
     folder.mkdir()
     volume = plaque_volume(slice_count=slice_count, plaque_slices=plaque_slices)
-    return zip_files(write_ct_series(volume, folder, seed=seed), path)
+    return zip_files(write_ct_series(volume, folder, seed=seed, attributes=attributes), path)
 
 
 class ThresholdSegmenter:

@@ -26,6 +26,7 @@ from calcium_scoring.dicom.headers import (
     text,
     texts,
 )
+from calcium_scoring.dicom.patient import patient_facts
 from calcium_scoring.dicom.pixels import HuSlice, read_hu
 from calcium_scoring.dicom.select_series import (
     LeftOutFile,
@@ -122,10 +123,7 @@ def read_ct_files(files: Sequence[UnpackedFile]) -> CtSeries:
                 frame_of_reference_uid=str(first.FrameOfReferenceUID),
                 sop_instance_uids=tuple(str(one.SOPInstanceUID) for one in instances),
             ),
-            # CalciumScoringMassFactorPatient (0018,9351) is not used: PS3.3 calls it a
-            # calibration factor, and in which unit it is could not be confirmed. A mass that
-            # may be wrong by a power of ten is worse than none.
-            mass_calibration_factor=None,
+            patient=patient_facts(first),
         )
         warnings = (
             *uid_warnings,
@@ -239,7 +237,15 @@ def _acquisition(header: Dataset) -> CtAcquisition:
         is_ecg_gated=is_ecg_gated(header),
         is_contrast_enhanced=is_contrast_enhanced(header),
         series_description=text(header, "SeriesDescription"),
+        calcium_scoring_mass_factor_patient=number(header, "CalciumScoringMassFactorPatient"),
+        calcium_scoring_mass_factor_device=_three(
+            numbers(header, "CalciumScoringMassFactorDevice", 3)
+        ),
     )
+
+
+def _three(values: tuple[float, ...] | None) -> tuple[float, float, float] | None:
+    return None if values is None else (values[0], values[1], values[2])
 
 
 def _repetition_warnings(repeated: Sequence[LeftOutFile]) -> tuple[SeriesWarning, ...]:

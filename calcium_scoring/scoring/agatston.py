@@ -38,6 +38,6 @@ def agatston_score(
         ``SliceThickness``: overlapping slices would otherwise count twice.
     """
     weighted_area_mm2 = sum(
-        lesion.area_mm2 * density_weight(lesion.peak_hu, protocol) for lesion in lesions
+        lesion.area_mm2 * density_weight(lesion.weighing_peak_hu, protocol) for lesion in lesions
     )
     return weighted_area_mm2 * spacing_between_slices_mm / REFERENCE_SPACING_MM

@@ -11,6 +11,9 @@ from typing import Final
 RISK_CATEGORIES: Final = ("0", "1-10", "11-100", "101-400", ">400")
 """Rumberger et al., Mayo Clin Proc 1999;74:243-252."""
 
+RISK_CATEGORIES_SOURCE: Final = "Rumberger et al., Mayo Clin Proc 1999;74:243-252"
+CAC_DRS_SOURCE: Final = "Hecht et al. 2018, doi 10.1016/j.jcct.2018.03.008"
+
 _RISK_UPPER_BOUNDS: Final = (0.0, 10.0, 100.0, 400.0)
 _CAC_DRS_LOWER_BOUNDS: Final = (100.0, 300.0)
 
@@ -28,3 +31,10 @@ def cac_drs_category(agatston_score: float) -> str:
     if agatston_score <= 0.0:
         return "A0"
     return f"A{1 + bisect_right(_CAC_DRS_LOWER_BOUNDS, agatston_score)}"
+
+
+def cac_drs(agatston_score: float, vessel_count: int | None) -> str | None:
+    """Return CAC-DRS as it is written, such as ``A2/N3``; None where the vessels are not known."""
+    if vessel_count is None:
+        return None
+    return f"{cac_drs_category(agatston_score)}/N{vessel_count}"

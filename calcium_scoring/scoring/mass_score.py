@@ -13,6 +13,9 @@ from calcium_scoring.scoring.lesions import SliceLesion
 
 MM3_PER_CM3: Final = 1000.0
 
+LARGEST_MASS_CALIBRATION_FACTOR: Final = 10.0
+"""At 120 kVp a factor is about 0.7 to 0.8; one beyond this is a slip of the unit. Our choice."""
+
 
 def mass_score_mg(
     lesions: Iterable[SliceLesion],

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calcium_scoring.volume.geometry import VolumeGeometry
+from calcium_scoring.volume.patient import UNKNOWN_PATIENT, PatientFacts
 
 HuArray: TypeAlias = NDArray[np.float32]
 
@@ -18,7 +19,11 @@ AIR_HU = -1024.0
 
 @dataclass(frozen=True)
 class CtAcquisition:
-    """How a series was acquired; None where the header does not say."""
+    """How a series was acquired; None where the header does not say.
+
+    ``calcium_scoring_mass_factor_patient`` (0018,9351) and ``..._device`` (0018,9352: for a small,
+    medium and large patient) are kept as stated and used by nothing: the standard names no unit.
+    """
 
     manufacturer: str | None = None
     manufacturer_model_name: str | None = None
@@ -28,6 +33,8 @@ class CtAcquisition:
     is_ecg_gated: bool | None = None
     is_contrast_enhanced: bool | None = None
     series_description: str | None = None
+    calcium_scoring_mass_factor_patient: float | None = None
+    calcium_scoring_mass_factor_device: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,13 +49,17 @@ class SeriesIdentity:
 
 @dataclass(frozen=True, eq=False)
 class CtVolume:
-    """Hounsfield values ``(slice, row, column)``, float32, read-only, on a geometry."""
+    """Hounsfield values ``(slice, row, column)``, float32, read-only, on a geometry.
+
+    ``mass_calibration_factor`` is in mg / (cm3 HU); whoever calibrated the scanner gives it.
+    """
 
     geometry: VolumeGeometry
     hu: HuArray
     acquisition: CtAcquisition = CtAcquisition()
     identity: SeriesIdentity | None = None
     mass_calibration_factor: float | None = None
+    patient: PatientFacts = UNKNOWN_PATIENT
 
     def __post_init__(self) -> None:
         if self.hu.dtype != np.float32 or self.hu.shape != self.geometry.shape:

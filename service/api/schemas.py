@@ -1,21 +1,35 @@
-"""What the gateway answers, field by field: the schema of ``openapi/openapi.json``.
+"""What the gateway answers and is asked, field by field: the schema of ``openapi/openapi.json``.
 
-Every field is always present; what is not known is null. Numbers are unrounded, times are UTC.
+Every field of an answer is always present; what is not known is null. Numbers are unrounded,
+times are UTC.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from calcium_scoring.scoring.mesa_risk import (
+    HDL_CHOLESTEROL_RANGE_MG_PER_DL,
+    SYSTOLIC_BLOOD_PRESSURE_RANGE_MMHG,
+    TOTAL_CHOLESTEROL_RANGE_MG_PER_DL,
+    RiskFactors,
+)
+from calcium_scoring.scoring.percentiles import RaceOrEthnicity
+from calcium_scoring.volume.patient import Sex
+from service.application.categories import GivenFacts
 from service.application.jobs import JobStatus, Stage, StudyJob, StudyPage
 from service.application.problem import Problem
 
+RiskCategory = Literal["0", "1-10", "11-100", "101-400", ">400"]
+CacDrsCategory = Literal["A0", "A1", "A2", "A3"]
 ArteryName = Literal["LM", "LAD", "LCX", "RCA"]
 DenseKind = Literal["LM", "LAD", "LCX", "RCA", "AORTA", "VALVE", "OTHER"]
-RiskCategory = Literal["0", "1-10", "11-100", "101-400", ">400"]
+UncertaintyReason = Literal[
+    "nothing_marked", "noise_unknown", "mask_too_large", "protocol_across_slices"
+]
 RejectionReason = Literal[
     "edge_of_region", "rim_of_lesion", "too_small", "below_probability", "outside_mask"
 ]
@@ -141,6 +155,8 @@ class CalciumScoresResponse(ResponseModel):
     """Agatston score, dimensionless, scaled to 3 mm slice spacing."""
     volume_score_mm3: float
     """Volume of calcium in mm³, without interpolation."""
+    interpolated_volume_score_mm3: float
+    """Volume of calcium in mm³, interpolated between slices (Callister 1998)."""
     mass_score_mg: float | None
     """Mass of calcium in mg hydroxyapatite; null without a calibration factor."""
     lesion_count: int
@@ -195,7 +211,9 @@ class LesionResponse(ResponseModel):
     area_mm2: float
     """Area in mm², summed over slices."""
     volume_score_mm3: float
-    """Volume in mm³."""
+    """Volume in mm³, without interpolation."""
+    interpolated_volume_score_mm3: float
+    """Volume in mm³, interpolated between slices (Callister 1998)."""
     mass_score_mg: float | None
     """Mass in mg hydroxyapatite; null without a calibration factor."""
     peak_hu: float
@@ -233,9 +251,10 @@ class UncertaintyResponse(ResponseModel):
     """Noise of this scan in HU, measured in its soft tissue near the calcium."""
     draw_count: int | None
     """How often the scan was drawn anew."""
-    reason: Literal["nothing_marked", "noise_unknown", "mask_too_large"] | None
+    reason: UncertaintyReason | None
     """Why nothing can be said: no voxel was marked, too little soft tissue to measure the noise,
-    or more marked than a heart can hold. Null where something is said."""
+    more marked than a heart can hold, or a protocol that forms lesions across slices. Null where
+    something is said."""
     published_variability: float
     """Mean difference of two scans relative to the score, as published: 0.1345."""
     published_variability_source: str
@@ -362,7 +381,11 @@ class SeriesResponse(ResponseModel):
     series_description: str | None
     """Series Description, as sent."""
     mass_calibration_factor: float | None
-    """mg/(cm³ HU), from the header; null without calibration."""
+    """mg/(cm³ HU), from the settings; null without calibration."""
+    calcium_scoring_mass_factor_patient: float | None
+    """DICOM (0018,9351) as stated; used by nothing, as the standard names no unit."""
+    calcium_scoring_mass_factor_device: list[float] | None
+    """DICOM (0018,9352) as stated, for a small, medium and large patient; used by nothing."""
 
 
 class ScoringProtocolResponse(ResponseModel):
@@ -377,7 +400,197 @@ class ScoringProtocolResponse(ResponseModel):
     min_lesion_area_mm2: float
     """Smaller regions within a slice are noise, in mm²."""
     in_plane_connectivity: Literal[4, 8]
-    """Whether pixels that touch at a corner belong together (8) or not (4)."""
+    """Whether pixels that touch at a corner belong together (8) or not (4), slice by slice."""
+    min_lesion_pixel_count: int
+    """Regions of fewer pixels are noise; of fewer voxels, where regions cross slices."""
+    is_threshold_inclusive: bool
+    """Whether a voxel exactly at the threshold is calcium."""
+    connectivity_3d: Literal[6, 18, 26] | None
+    """Neighbours of a voxel where regions cross slices; null where they lie within one."""
+    peak_over: Literal["slice", "lesion"]
+    """Whose peak weighs a region within a slice: its own, or that of the whole lesion."""
+    tube_voltage_table: str
+    """Table by which threshold and bounds follow the tube voltage."""
+    source: str | None
+    """Where the rules were read; null for rules of the user's own."""
+
+
+class ConventionResponse(CalciumScoresResponse):
+    """The same calcium under another convention."""
+
+    name: str
+    """Name of the convention, such as `siemens`."""
+    risk_category: RiskCategory
+    """Category of its Agatston score."""
+    cac_drs_category: CacDrsCategory
+    """CAC-DRS category of its Agatston score."""
+    category_stable: bool
+    """Whether both categories are those of the report."""
+    protocol: ScoringProtocolResponse
+    """Its rules, with the thresholds of the tube voltage."""
+
+
+class PatientResponse(ResponseModel):
+    """What is known of the patient; no name, number or date."""
+
+    age_years: int | None
+    """Age at the study in completed years; null where it is not known."""
+    age_source: str
+    """Where the age is from, or why it is not known."""
+    sex: Sex | None
+    """Sex; null where it is not known."""
+    sex_source: str
+    """Where the sex is from, or why it is not known."""
+    race_or_ethnicity: RaceOrEthnicity | None
+    """As given, in the words of MESA; never taken from the header."""
+
+
+class NamedCategoryResponse(ResponseModel):
+    """A category that has a name."""
+
+    value: str | None
+    """The category; null where something that it needs is not known."""
+    source: str
+    """Where it was published."""
+    reason: str | None
+    """Why it is null; null where it is not."""
+
+
+class NumberCategoryResponse(ResponseModel):
+    """A number that follows from the score."""
+
+    value: float | None
+    """Unrounded, in the unit of the field's name; null where something is not known."""
+    source: str
+    """Where it was published."""
+    reason: str | None
+    """Why it is null; null where it is not."""
+
+
+class ReferenceScoreResponse(ResponseModel):
+    """The score of a reference group at a percentile."""
+
+    percentile: int
+    """25, 50, 75 or 90."""
+    agatston_score: float
+    """So many percent of the group have at most this score."""
+
+
+class PercentileResponse(ResponseModel):
+    """Between which published percentiles of a reference group the score lies."""
+
+    value: Literal["0", "0-25", "25-50", "50-75", "75-90", "90-100"] | None
+    """Band of the score, its upper bound included; `0` is a score of 0. Null where not known."""
+    reference_group: str | None
+    """Whom the score is compared with."""
+    reference_scores: list[ReferenceScoreResponse] | None
+    """The scores of that group."""
+    age_method: (
+        Literal["age_group", "published_age", "interpolated_age", "nearest_published_age"] | None
+    )
+    """How the table was read: a row for a range of ages, for this very age, between the rows of
+    two ages, or the row of the nearest age."""
+    source: str
+    """Where it was published."""
+    reason: str | None
+    """Why it is null; null where it is not."""
+
+
+class CategoriesResponse(ResponseModel):
+    """What a score means, by published tables and equations, each with its source."""
+
+    patient: PatientResponse
+    """What is known of the patient."""
+    risk_category: NamedCategoryResponse
+    """0, 1-10, 11-100, 101-400 or >400."""
+    cac_drs: NamedCategoryResponse
+    """CAC-DRS of score and number of vessels, such as `A2/N3`."""
+    hoff_percentile: PercentileResponse
+    """Among people of the same age group and sex."""
+    mesa_percentile: PercentileResponse
+    """Among people of the same age, sex, and race or ethnicity."""
+    arterial_age_years: NumberCategoryResponse
+    """Age at which the usual risk is that of this score."""
+    mesa_10_year_chd_risk_percent: NumberCategoryResponse
+    """Probability of a coronary event within ten years, in percent; needs risk factors."""
+
+
+class RequestModel(BaseModel):
+    """A request may leave out what has a default; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class RiskFactorsRequest(RequestModel):
+    """What the MESA equation needs beside age, sex, race or ethnicity, and score.
+
+    The ranges refuse slips, such as mmol/L in place of mg/dL; they are our choice.
+    """
+
+    has_diabetes: bool
+    """Whether the patient has diabetes."""
+    is_current_smoker: bool
+    """Whether the patient smokes."""
+    total_cholesterol_mg_per_dl: float = Field(
+        ge=TOTAL_CHOLESTEROL_RANGE_MG_PER_DL[0], le=TOTAL_CHOLESTEROL_RANGE_MG_PER_DL[1]
+    )
+    """Total cholesterol in mg/dL (1 mmol/L is 38.67 mg/dL)."""
+    hdl_cholesterol_mg_per_dl: float = Field(
+        ge=HDL_CHOLESTEROL_RANGE_MG_PER_DL[0], le=HDL_CHOLESTEROL_RANGE_MG_PER_DL[1]
+    )
+    """HDL cholesterol in mg/dL, below the total."""
+    takes_lipid_medication: bool
+    """Whether the patient takes lipid-lowering medication."""
+    systolic_blood_pressure_mmhg: float = Field(
+        ge=SYSTOLIC_BLOOD_PRESSURE_RANGE_MMHG[0], le=SYSTOLIC_BLOOD_PRESSURE_RANGE_MMHG[1]
+    )
+    """Systolic blood pressure in mmHg."""
+    takes_blood_pressure_medication: bool
+    """Whether the patient takes medication for high blood pressure."""
+    has_family_history_of_heart_attack: bool
+    """Whether a heart attack occurred in the family."""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        self.factors()
+        return self
+
+    def factors(self) -> RiskFactors:
+        """Return the risk factors as the equation needs them."""
+        return RiskFactors(**self.model_dump())
+
+
+class RiskRequest(RequestModel):
+    """What is known of a patient; nothing of it is stored or logged."""
+
+    age_years: int | None = Field(default=None, ge=0, le=120)
+    """Age at the study in completed years; by default that of the header."""
+    sex: Sex | None = None
+    """Sex; by default that of the header."""
+    race_or_ethnicity: RaceOrEthnicity | None = None
+    """In the words of MESA; needed for its percentile and risk."""
+    risk_factors: RiskFactorsRequest | None = None
+    """Needed for the ten-year risk, with age 45 to 85, sex, and race or ethnicity."""
+
+    def facts(self) -> GivenFacts:
+        """Return the facts as the use case needs them."""
+        return GivenFacts(
+            age_years=self.age_years,
+            sex=self.sex,
+            race_or_ethnicity=self.race_or_ethnicity,
+            risk_factors=None if self.risk_factors is None else self.risk_factors.factors(),
+        )
+
+
+class RiskResponse(ResponseModel):
+    """What the score of a study means for a patient."""
+
+    intended_use: str
+    """What the answer is for, and what it is not for."""
+    agatston_score: float
+    """Agatston score of the study's report; unrounded."""
+    categories: CategoriesResponse
+    """Every category of the score, with what was given of the patient."""
 
 
 class ModelResponse(ResponseModel):
@@ -438,18 +651,26 @@ class CalciumReportResponse(ResponseModel):
     """Agatston score, dimensionless, scaled to 3 mm slice spacing; unrounded."""
     volume_score_mm3: float
     """Volume of calcium in mm³, without interpolation."""
+    interpolated_volume_score_mm3: float
+    """Volume of calcium in mm³, interpolated between slices (Callister 1998)."""
     mass_score_mg: float | None
     """Mass of calcium in mg hydroxyapatite; null without a calibration factor."""
     lesion_count: int
     """Number of lesions, joined across slices."""
-    risk_category: Literal["0", "1-10", "11-100", "101-400", ">400"]
+    risk_category: RiskCategory
     """Category of the unrounded Agatston score; an upper bound belongs to the lower category."""
-    cac_drs_category: Literal["A0", "A1", "A2", "A3"]
+    cac_drs_category: CacDrsCategory
     """CAC-DRS category of the Agatston score."""
     vessel_count: int | None
     """CAC-DRS N: arteries with calcium, 0 to 4; null where arteries are not told apart."""
     uncertainty: UncertaintyResponse | None
     """What a repeat scan would score; null where it was not asked for, as in a phantom's truth."""
+    categories: CategoriesResponse
+    """What the score means, by published tables and equations, each with its source."""
+    category_stable: bool
+    """Whether every convention agrees on risk category and CAC-DRS category."""
+    conventions: list[ConventionResponse]
+    """The same calcium under every other named convention."""
     arteries: ArteriesResponse
     """Scores per artery."""
     lesions: list[LesionResponse]

@@ -7,6 +7,8 @@ CacscoreError
 ├── ScoreNotReady            the study is still queued or running
 ├── StudyFailed              the study cannot be scored; carries the problem of its job
 ├── ReportRejected           a file that should be a report of cacscore is not one
+├── RiskInputsMissing        age, sex, or race or ethnicity is needed for a risk and not known
+├── RiskAgeOutOfRange        the equation of a risk does not hold at that age
 ├── InvalidCursor            a page of studies was asked for with a cursor we did not give out
 ├── JobGivenUp               a job ended without a score though the series may be sound
 │   ├── TooManyAttempts        every attempt ended with its worker lost or an unexpected error
@@ -24,6 +26,7 @@ CacscoreError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from calcium_scoring.errors import CacscoreError
@@ -85,6 +88,37 @@ class ReportRejected(CacscoreError):
 
     code = "report_rejected"
     title = "The report cannot be read"
+
+
+class RiskInputsMissing(CacscoreError):
+    """Risk factors were given, but something else that the equation needs is not known."""
+
+    code = "risk_inputs_missing"
+    title = "More must be known of the patient for this risk"
+
+    def __init__(self, unknown: Mapping[str, str]) -> None:
+        facts = ", ".join(f"{name} ({why})" for name, why in unknown.items())
+        super().__init__(
+            f"Not known: {facts}. Give {', '.join(unknown)} beside the risk factors.",
+            missing=list(unknown),
+        )
+
+
+class RiskAgeOutOfRange(CacscoreError):
+    """The equation of the risk was made for other ages; beyond them it would be invented."""
+
+    code = "risk_age_out_of_range"
+    title = "The risk cannot be said at this age"
+
+    def __init__(self, age_years: int, accepted_ages: tuple[int, int]) -> None:
+        youngest, oldest = accepted_ages
+        super().__init__(
+            f"The patient is {age_years} years old; the equation holds from {youngest} to "
+            f"{oldest} years.",
+            age_years=age_years,
+            youngest_years=youngest,
+            oldest_years=oldest,
+        )
 
 
 class InvalidCursor(CacscoreError):

@@ -18,9 +18,11 @@ from calcium_scoring.scoring.components import (
     RejectedComponent,
     RejectionReason,
 )
+from calcium_scoring.scoring.conventions import CONVENTION_SOURCES
 from calcium_scoring.scoring.lesions import Lesion, SliceLesion
 from calcium_scoring.scoring.protocol import ScoringProtocol
-from calcium_scoring.scoring.report import CalciumReport, CalciumScores, measure_lesions
+from calcium_scoring.scoring.report import CalciumReport, CalciumScores, ConventionScore
+from calcium_scoring.scoring.tube_voltage import TUBE_VOLTAGE_TABLES
 from calcium_scoring.scoring.uncertainty import (
     PUBLISHED_VARIABILITY,
     PUBLISHED_VARIABILITY_SOURCE,
@@ -30,6 +32,7 @@ from calcium_scoring.scoring.uncertainty import (
 from calcium_scoring.version import __version__
 from calcium_scoring.volume.ct_volume import CtVolume, SeriesIdentity
 from calcium_scoring.volume.label_map import Artery
+from service.application.categories import NOTHING_GIVEN, GivenFacts, categories_document
 from service.application.jobs import ModelIdentity
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ def report_document(
     left_out_files: Sequence[DataclassInstance] = (),
     components: ComponentAccount | None = None,
     uncertainty: ScoreUncertainty | UncertaintyGap | None = None,
+    given: GivenFacts = NOTHING_GIVEN,
 ) -> ReportDocument:
     """Return the document of a measured series.
 
@@ -62,20 +66,32 @@ def report_document(
     ``left_out_files``, as a CtSeries has them, say what else was in the upload and why it was
     not scored. ``components`` is what became of every dense voxel; None where nobody kept account.
     ``uncertainty`` is what repeat scans would score; None where it was not asked for.
+    ``given`` is what a user said about the patient; risk factors in it may raise what
+    :func:`categories_document` raises.
     """
-    notes = [*warnings, *([_provisional(model)] if model and model.is_provisional else [])]
+    notes = [
+        *warnings,
+        *_tube_voltage_warnings(report.protocol, volume),
+        *([_provisional(model)] if model and model.is_provisional else []),
+    ]
     return {
         "schema_version": SCHEMA_VERSION,
         "service_version": __version__,
         "intended_use": INTENDED_USE,
         "agatston_score": report.total.agatston_score,
         "volume_score_mm3": report.total.volume_score_mm3,
+        "interpolated_volume_score_mm3": report.total.interpolated_volume_score_mm3,
         "mass_score_mg": report.total.mass_score_mg,
         "lesion_count": report.total.lesion_count,
         "risk_category": report.risk_category,
         "cac_drs_category": report.cac_drs_category,
         "vessel_count": report.vessel_count,
         "uncertainty": None if uncertainty is None else _uncertainty(uncertainty),
+        "categories": categories_document(
+            report.total.agatston_score, report.vessel_count, volume.patient, given
+        ),
+        "category_stable": report.category_stable,
+        "conventions": [_convention(one) for one in report.conventions],
         "arteries": {
             artery.name: None if report.arteries is None else _scores(report.arteries[artery])
             for artery in Artery
@@ -101,9 +117,7 @@ def _scores(scores: CalciumScores) -> dict[str, Any]:
 def _lesion(
     lesion: Lesion, report: CalciumReport, identity: SeriesIdentity | None
 ) -> dict[str, Any]:
-    scores = measure_lesions(
-        [lesion], report.geometry, report.protocol, report.mass_calibration_factor
-    )
+    scores = report.scores_of([lesion])
     # A branching lesion may have several parts in one slice.
     slice_indices = sorted({part.slice_index for part in lesion.slice_lesions})
     return {
@@ -116,6 +130,7 @@ def _lesion(
         else [],
         "area_mm2": lesion.area_mm2,
         "volume_score_mm3": scores.volume_score_mm3,
+        "interpolated_volume_score_mm3": scores.interpolated_volume_score_mm3,
         "mass_score_mg": scores.mass_score_mg,
         "peak_hu": lesion.peak_hu,
         "mean_hu": lesion.mean_hu,
@@ -135,7 +150,7 @@ def _slice_part(
         "area_mm2": part.area_mm2,
         "peak_hu": part.peak_hu,
         "mean_hu": part.mean_hu,
-        "density_weight": density_weight(part.peak_hu, report.protocol),
+        "density_weight": density_weight(part.weighing_peak_hu, report.protocol),
         "agatston_score": agatston_score(
             [part],
             report.protocol,
@@ -240,6 +255,12 @@ def _series(volume: CtVolume) -> dict[str, Any]:
         "is_contrast_enhanced": acquisition.is_contrast_enhanced,
         "series_description": acquisition.series_description,
         "mass_calibration_factor": volume.mass_calibration_factor,
+        "calcium_scoring_mass_factor_patient": acquisition.calcium_scoring_mass_factor_patient,
+        "calcium_scoring_mass_factor_device": (
+            None
+            if acquisition.calcium_scoring_mass_factor_device is None
+            else list(acquisition.calcium_scoring_mass_factor_device)
+        ),
     }
 
 
@@ -247,7 +268,35 @@ def _protocol(protocol: ScoringProtocol) -> dict[str, Any]:
     return {
         **asdict(protocol),
         "density_weight_bounds_hu": list(protocol.density_weight_bounds_hu),
+        "source": CONVENTION_SOURCES.get(protocol.name),
     }
+
+
+def _convention(convention: ConventionScore) -> dict[str, Any]:
+    return {
+        **_scores(convention.scores),
+        "name": convention.protocol.name,
+        "risk_category": convention.risk_category,
+        "cac_drs_category": convention.cac_drs_category,
+        "category_stable": convention.category_stable,
+        "protocol": _protocol(convention.protocol),
+    }
+
+
+def _tube_voltage_warnings(protocol: ScoringProtocol, volume: CtVolume) -> list[SeriesWarning]:
+    table, kvp = TUBE_VOLTAGE_TABLES[protocol.tube_voltage_table], volume.acquisition.kvp
+    if table.covers(kvp):
+        return []
+    found = "unknown" if kvp is None else f"{kvp:g} kV"
+    covered = ", ".join(f"{one:g}" for one in table.by_kvp)
+    return [
+        SeriesWarning(
+            "tube_voltage_not_in_table",
+            f"The tube voltage is {found}; the table {table.name} has {covered} kV. The threshold "
+            f"stayed at {protocol.threshold_hu:g} HU.",
+            {"kvp": kvp, "tube_voltage_table": table.name, "threshold_hu": protocol.threshold_hu},
+        )
+    ]
 
 
 def _provisional(model: ModelIdentity) -> SeriesWarning:

@@ -46,6 +46,7 @@ def run_job(
     load_segmenter: Callable[[], Segmenter],
     protocol: ScoringProtocol,
     terms: LeaseTerms,
+    mass_calibration_factor: float | None = None,
     limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS,
     time_limit_error: type[Exception] = TimeoutError,
     time_limit_s: float = 0.0,
@@ -74,6 +75,7 @@ def run_job(
                 artefacts=artefacts,
                 segmenter=load_segmenter(),
                 protocol=protocol,
+                mass_calibration_factor=mass_calibration_factor,
                 limits=limits,
                 watch=watch,
             )
@@ -101,6 +103,7 @@ def _score_study(
     artefacts: ArtefactStore,
     segmenter: Segmenter,
     protocol: ScoringProtocol,
+    mass_calibration_factor: float | None,
     limits: ArchiveLimits,
     watch: _LeaseWatch,
 ) -> None:
@@ -116,6 +119,7 @@ def _score_study(
             workdir=unpacked,
             segmenter=segmenter,
             protocol=protocol,
+            mass_calibration_factor=mass_calibration_factor,
             limits=limits,
             progress=watch.hear,
         )

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
 from calcium_scoring.dicom.write_segmentation import write_segmentation
+from calcium_scoring.errors import SeriesWarning
 from calcium_scoring.nifti import write_nifti
 from calcium_scoring.scoring.components import account_for_components
+from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.report import CalciumReport, measure_calcium
 from calcium_scoring.scoring.uncertainty import score_uncertainty
 from calcium_scoring.upload.archive import ArchiveLimits
 from calcium_scoring.volume.label_map import LabelMap
 from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
+from service.application.categories import NOTHING_GIVEN, GivenFacts
 from service.application.jobs import ModelIdentity, Stage
 from service.application.ports import Segmenter
 from service.application.preview import write_preview
@@ -43,12 +46,15 @@ def score_series(
     workdir: Path,
     segmenter: Segmenter,
     protocol: ScoringProtocol,
+    mass_calibration_factor: float | None = None,
+    given: GivenFacts = NOTHING_GIVEN,
     limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS,
     progress: StageProgress = no_progress,
 ) -> ScoredSeries:
     """Read a zip or folder, find the calcium of its series, and measure it.
 
-    ``workdir`` receives unpacked files and is the caller's to remove. Raises what
+    ``workdir`` receives unpacked files and is the caller's to remove. The factor of the mass
+    score is in mg / (cm3 HU); ``given`` is what a user says about the patient. Raises what
     :func:`read_ct_series` raises: UploadRejected and SeriesRejected with their reasons.
     """
     progress(Stage.READING, 0.0)
@@ -58,30 +64,51 @@ def score_series(
         series.volume, lambda done, total: progress(Stage.SEGMENTING, done / total)
     )
     progress(Stage.MEASURING, 0.0)
+    volume = replace(series.volume, mass_calibration_factor=mass_calibration_factor)
     report = measure_calcium(
-        series.volume,
+        volume,
         segmentation.label_map,
         protocol=protocol,
         has_artery_labels=segmenter.spec.has_artery_labels,
+        conventions=CONVENTIONS.values(),
     )
     components = None
     if segmentation.voxels is not None:
         components = account_for_components(
-            series.volume, segmentation.label_map, report.lesions, segmentation.voxels, protocol
+            volume, segmentation.label_map, report.lesions, segmentation.voxels, report.protocol
         )
     document = report_document(
         report,
-        series.volume,
+        volume,
         components=components,
         uncertainty=score_uncertainty(
-            series.volume, segmentation.label_map, protocol, report.total.agatston_score
+            volume, segmentation.label_map, report.protocol, report.total.agatston_score
         ),
         model=segmenter.model,
-        warnings=(*series.warnings, *segmentation.warnings),
+        warnings=(
+            *series.warnings,
+            *segmentation.warnings,
+            *_mask_warnings(report.protocol.threshold_hu, segmenter.spec.threshold_hu),
+        ),
         other_series=series.other_series,
         left_out_files=series.left_out_files,
+        given=given,
     )
     return ScoredSeries(series, segmentation.label_map, report, segmenter.model, document)
+
+
+def _mask_warnings(threshold_hu: float, mask_threshold_hu: float) -> tuple[SeriesWarning, ...]:
+    """Return a warning where the score would count voxels that no mask of the network holds."""
+    if threshold_hu >= mask_threshold_hu:
+        return ()
+    return (
+        SeriesWarning(
+            "mask_above_threshold",
+            f"The score counts from {threshold_hu:g} HU, but the network marks calcium from "
+            f"{mask_threshold_hu:g} HU only: what lies between is not in the score.",
+            {"threshold_hu": threshold_hu, "mask_threshold_hu": mask_threshold_hu},
+        ),
+    )
 
 
 def write_artefacts(

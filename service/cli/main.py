@@ -13,8 +13,16 @@ from typing import Annotated, Final
 
 import typer
 
+from calcium_scoring.scoring.conventions import ConventionName
+from calcium_scoring.scoring.percentiles import RaceOrEthnicity
+from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.version import __version__
+from calcium_scoring.volume.patient import Sex
 from service.application.report_document import INTENDED_USE
+from service.cli.choices import (
+    ScoreChoices,
+    given_facts,
+)
 from service.cli.console import stdout
 from service.cli.outcome import EXIT_CODES_HELP, ExitCode, needs_extra, run_guarded
 
@@ -49,6 +57,41 @@ UploadArgument = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the report (or the problem object) as JSON.")
+]
+
+ProtocolOption = Annotated[
+    ConventionName,
+    typer.Option(
+        help="Convention of the score; the report has all others beside it.",
+        envvar="CACSCORE_PROTOCOL",
+    ),
+]
+TableOption = Annotated[
+    TubeVoltageTableName,
+    typer.Option(
+        help="Table of thresholds by tube voltage; constant_130 is 130 HU at every voltage.",
+        envvar="CACSCORE_TUBE_VOLTAGE_TABLE",
+    ),
+]
+MassFactorOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Calibration factor of the mass score in mg/(cm³ HU); no mass without it.",
+        envvar="CACSCORE_MASS_CALIBRATION_FACTOR",
+    ),
+]
+AgeOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Age in years, for percentiles; by default that of the header.", min=0, max=120
+    ),
+]
+SexOption = Annotated[
+    Sex | None, typer.Option(help="Sex, for percentiles; by default that of the header.")
+]
+GroupOption = Annotated[
+    RaceOrEthnicity | None,
+    typer.Option(help="Race or ethnicity in the words of MESA, for its percentile and risk."),
 ]
 
 OutFolderOption = Annotated[
@@ -103,12 +146,29 @@ def score(
             dir_okay=False,
         ),
     ] = None,
+    protocol: ProtocolOption = "literature",
+    tube_voltage_table: TableOption = "constant_130",
+    mass_factor: MassFactorOption = None,
+    age: AgeOption = None,
+    sex: SexOption = None,
+    race_or_ethnicity: GroupOption = None,
 ) -> None:
     """Score a series without a server."""
+    choices = ScoreChoices.of(
+        protocol=protocol,
+        tube_voltage_table=tube_voltage_table,
+        mass_factor=mass_factor,
+        given=given_facts(age, sex, race_or_ethnicity),
+    )
     with needs_extra("worker-cpu"):
         from service.cli.score import score_upload  # noqa: PLC0415
     score_upload(
-        path, wants_json=as_json, mask_out=mask_out, overlay_out=overlay_out, model_file=model
+        path,
+        wants_json=as_json,
+        mask_out=mask_out,
+        overlay_out=overlay_out,
+        model_file=model,
+        choices=choices,
     )
 
 
@@ -148,11 +208,109 @@ def measure(
         typer.Option("--artery-labels", help="Values of a NIfTI or NumPy mask name arteries."),
     ] = False,
     as_json: JsonOption = False,
+    protocol: ProtocolOption = "literature",
+    tube_voltage_table: TableOption = "constant_130",
+    mass_factor: MassFactorOption = None,
+    age: AgeOption = None,
+    sex: SexOption = None,
+    race_or_ethnicity: GroupOption = None,
 ) -> None:
     """Score a reader's own mask."""
     from service.cli.measure import measure_mask  # noqa: PLC0415
 
-    measure_mask(path, mask, wants_json=as_json, has_artery_labels=artery_labels)
+    measure_mask(
+        path,
+        mask,
+        wants_json=as_json,
+        has_artery_labels=artery_labels,
+        choices=ScoreChoices.of(
+            protocol=protocol,
+            tube_voltage_table=tube_voltage_table,
+            mass_factor=mass_factor,
+            given=given_facts(age, sex, race_or_ethnicity),
+        ),
+    )
+
+
+@app.command(
+    epilog=EXIT_CODES_HELP,
+    help=f"""Say what the score of a report means for a patient; nothing is scored again.
+
+    Prints percentiles by age and sex (Hoff) and by race or ethnicity (MESA), the arterial age, and,
+    with all risk factors and an age of 45 to 85 years, the MESA ten-year risk of coronary heart
+    disease. Age and sex are those of the report unless they are given. Cholesterol is in mg/dL
+    (1 mmol/L is 38.67 mg/dL), blood pressure in mmHg.
+
+    Examples:
+
+    - `cacscore risk report.json --race-or-ethnicity white`
+    - `cacscore risk report.json --age 70 --sex male --race-or-ethnicity hispanic
+      --total-cholesterol 190 --hdl 50 --systolic 130 --bp-medication --no-lipid-medication
+      --no-diabetes --no-smoker --no-family-history`
+
+    {INTENDED_USE}
+    """,
+)
+def risk(
+    report: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REPORT",
+            help="Report as JSON, of `score --json`, `measure --json` or the service.",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+        ),
+    ],
+    age: AgeOption = None,
+    sex: SexOption = None,
+    race_or_ethnicity: GroupOption = None,
+    total_cholesterol: Annotated[
+        float | None, typer.Option(help="Total cholesterol in mg/dL.")
+    ] = None,
+    hdl: Annotated[float | None, typer.Option(help="HDL cholesterol in mg/dL.")] = None,
+    systolic: Annotated[float | None, typer.Option(help="Systolic blood pressure in mmHg.")] = None,
+    diabetes: Annotated[
+        bool | None, typer.Option("--diabetes/--no-diabetes", help="Has diabetes.")
+    ] = None,
+    smoker: Annotated[
+        bool | None, typer.Option("--smoker/--no-smoker", help="Smokes at present.")
+    ] = None,
+    lipid_medication: Annotated[
+        bool | None,
+        typer.Option("--lipid-medication/--no-lipid-medication", help="Takes it against lipids."),
+    ] = None,
+    bp_medication: Annotated[
+        bool | None,
+        typer.Option("--bp-medication/--no-bp-medication", help="Takes it for blood pressure."),
+    ] = None,
+    family_history: Annotated[
+        bool | None,
+        typer.Option(
+            "--family-history/--no-family-history", help="A heart attack occurred in the family."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a score means."""
+    from service.cli.risk import print_risk  # noqa: PLC0415
+
+    given = given_facts(
+        age,
+        sex,
+        race_or_ethnicity,
+        {
+            "has_diabetes": diabetes,
+            "is_current_smoker": smoker,
+            "total_cholesterol_mg_per_dl": total_cholesterol,
+            "hdl_cholesterol_mg_per_dl": hdl,
+            "takes_lipid_medication": lipid_medication,
+            "systolic_blood_pressure_mmhg": systolic,
+            "takes_blood_pressure_medication": bp_medication,
+            "has_family_history_of_heart_attack": family_history,
+        },
+    )
+    print_risk(report, given, wants_json=as_json)
 
 
 @app.command(

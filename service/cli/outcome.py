@@ -32,7 +32,13 @@ from calcium_scoring.errors import (
     SeriesRejected,
     UploadRejected,
 )
-from service.application.errors import GIVEN_UP_CODES, ReportRejected, StudyFailed
+from service.application.errors import (
+    GIVEN_UP_CODES,
+    ReportRejected,
+    RiskAgeOutOfRange,
+    RiskInputsMissing,
+    StudyFailed,
+)
 from service.application.problem import Problem
 from service.application.report_document import INTENDED_USE
 from service.cli.console import print_json, say, stderr
@@ -80,6 +86,8 @@ REFUSALS: Final = (
     MaskRejected,
     ModelRejected,
     ReportRejected,
+    RiskInputsMissing,
+    RiskAgeOutOfRange,
 )
 """Kinds of CacscoreError that are a finding about what was given to us."""
 

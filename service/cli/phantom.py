@@ -12,6 +12,7 @@ from calcium_scoring.dicom.read_series import read_ct_series
 from calcium_scoring.dicom.write_series import write_ct_series, zip_files
 from calcium_scoring.nifti import write_nifti
 from calcium_scoring.phantom.patient import PhantomPatient, simulate_patient
+from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.scoring.report import measure_calcium
 from calcium_scoring.volume.label_map import LabelMap
@@ -86,7 +87,13 @@ def _measured(patient: PhantomPatient, series_folder: Path) -> tuple[ReportDocum
     with tempfile.TemporaryDirectory(prefix="cacscore-") as workdir:
         series = read_ct_series(series_folder, Path(workdir))
     label_map = LabelMap(series.volume.geometry, patient.truth.labels)
-    report = measure_calcium(series.volume, label_map, protocol=LITERATURE, has_artery_labels=True)
+    report = measure_calcium(
+        series.volume,
+        label_map,
+        protocol=LITERATURE,
+        has_artery_labels=True,
+        conventions=CONVENTIONS.values(),
+    )
     return (
         report_document(report, series.volume, model=None, warnings=series.warnings),
         label_map,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from calcium_scoring.scoring.categories import cac_drs_category
 from service.application.report_document import ReportDocument
 
 MAX_LESIONS_SHOWN = 20
@@ -31,8 +33,10 @@ UNKNOWN = "-"
 
 
 def print_report(document: ReportDocument, console: Console) -> None:
-    """Print scores, lesions and warnings of a report."""
+    """Print scores, what they mean, other conventions, lesions and warnings of a report."""
     console.print(_scores(document))
+    if document["conventions"]:
+        console.print(_conventions(document))
     if document["lesions"]:
         console.print(_lesions(document["lesions"]))
         hidden = len(document["lesions"]) - MAX_LESIONS_SHOWN
@@ -44,6 +48,17 @@ def print_report(document: ReportDocument, console: Console) -> None:
     for other in document["other_series"]:
         console.print(f"not scored: {_other_series(other)}", markup=False)
     console.print(document["intended_use"], markup=False)
+
+
+def print_categories(agatston_score: float, categories: dict[str, Any], console: Console) -> None:
+    """Print what a score means for a patient."""
+    table = Table(title="What the score means", title_justify="left", show_header=False)
+    table.add_column("quantity")
+    table.add_column("value")
+    table.add_row(Text("Agatston score", "bold"), Text(f"{agatston_score:.3f}", "bold"))
+    for name, value in _category_rows(agatston_score, categories):
+        table.add_row(name, value)
+    console.print(table)
 
 
 def print_warnings(document: ReportDocument, console: Console) -> None:
@@ -60,10 +75,14 @@ def _scores(document: ReportDocument) -> Table:
     table.add_row(Text("Agatston score", "bold"), Text(f"{document['agatston_score']:.3f}", "bold"))
     if document["uncertainty"] is not None:
         table.add_row("Repeat scan", _uncertainty(document["uncertainty"]))
-    table.add_row("Volume score", f"{document['volume_score_mm3']:.1f} mm³")
+    for name, value in _category_rows(document["agatston_score"], document["categories"]):
+        table.add_row(name, value)
+    table.add_row(
+        "Volume score",
+        f"{document['volume_score_mm3']:.1f} mm³, interpolated "
+        f"{document['interpolated_volume_score_mm3']:.1f} mm³",
+    )
     table.add_row("Mass score", _number(document["mass_score_mg"], ".1f", " mg", "not calibrated"))
-    table.add_row("Risk category", document["risk_category"])
-    table.add_row("CAC-DRS", _cac_drs(document))
     table.add_row("Arteries", _arteries(document["arteries"]))
     table.add_row("Lesions", str(len(document["lesions"])))
     table.add_row(
@@ -73,12 +92,7 @@ def _scores(document: ReportDocument) -> Table:
         f"{series['pixel_spacing_mm'][0]:.3f} x {series['pixel_spacing_mm'][1]:.3f} mm pixels, "
         f"{_number(series['kvp'], 'g', ' kV', 'kV unknown')}",
     )
-    table.add_row(
-        "Protocol",
-        f"{protocol['name']}: >= {protocol['threshold_hu']:g} HU, "
-        f"{protocol['in_plane_connectivity']}-connected, lesions of at least "
-        f"{protocol['min_lesion_area_mm2']:g} mm²",
-    )
+    table.add_row("Protocol", f"{protocol['name']}: {_rules(protocol)}")
     table.add_row(
         "Mask",
         "given by the reader"
@@ -152,10 +166,78 @@ def _rejected(rejected: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _category_rows(agatston_score: float, categories: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    patient = categories["patient"]
+    facts = [
+        fact
+        for fact in (
+            None if patient["age_years"] is None else f"{patient['age_years']} years",
+            patient["sex"],
+            patient["race_or_ethnicity"],
+        )
+        if fact is not None
+    ]
+    yield "Patient", ", ".join(facts) or "age and sex not known"
+    yield "Risk category", categories["risk_category"]["value"]
+    yield (
+        "CAC-DRS",
+        categories["cac_drs"]["value"]
+        or f"{cac_drs_category(agatston_score)}, number of vessels not known",
+    )
+    yield "Percentile (Hoff)", _percentile(categories["hoff_percentile"])
+    yield "Percentile (MESA)", _percentile(categories["mesa_percentile"])
+    yield "Arterial age", f"{categories['arterial_age_years']['value']:.1f} years"
+    risk = categories["mesa_10_year_chd_risk_percent"]
+    yield "Ten-year risk", _or_reason(risk, ".2f", " % (MESA, coronary heart disease)")
+
+
+def _percentile(entry: dict[str, Any]) -> str:
+    if entry["value"] is None:
+        return f"{UNKNOWN} {entry['reason']}"
+    scores = ", ".join(
+        f"{one['percentile']}th {one['agatston_score']:.0f}" for one in entry["reference_scores"]
+    )
+    methods = {
+        "interpolated_age": "; interpolated between published ages",
+        "nearest_published_age": "; values of the nearest published age",
+    }
+    method = methods.get(entry["age_method"], "")
+    return f"{entry['value']} of {entry['reference_group']} (scores: {scores}{method})"
+
+
+def _or_reason(entry: dict[str, Any], form: str = "", unit: str = "") -> str:
+    if entry["value"] is None:
+        return f"{UNKNOWN} {entry['reason']}"
+    return f"{entry['value']:{form}}{unit}"
+
+
+def _conventions(document: ReportDocument) -> Table:
+    agree = (
+        "the category is the same under all"
+        if document["category_stable"]
+        else "the category depends on the convention"
+    )
+    table = Table(title=f"Under other conventions: {agree}", title_justify="left")
+    for heading in ("convention", "Agatston", "volume mm³", "lesions", "risk", "CAC-DRS"):
+        table.add_column(heading, justify="left" if heading == "convention" else "right")
+    for one in document["conventions"]:
+        style = "" if one["category_stable"] else "yellow"
+        table.add_row(
+            one["name"],
+            f"{one['agatston_score']:.3f}",
+            f"{one['volume_score_mm3']:.1f}",
+            str(one["lesion_count"]),
+            Text(one["risk_category"], style),
+            Text(one["cac_drs_category"], style),
+        )
+    return table
+
+
 GAPS = {
     "nothing_marked": "nothing is marked, so this scan says nothing of another",
     "noise_unknown": "too little soft tissue to measure the noise",
     "mask_too_large": "more is marked than a heart can hold",
+    "protocol_across_slices": "not known for lesions that are formed across slices",
 }
 
 
@@ -174,9 +256,23 @@ def _uncertainty(uncertainty: dict[str, Any]) -> str:
     )
 
 
-def _cac_drs(document: ReportDocument) -> str:
-    vessels = document["vessel_count"]
-    return str(document["cac_drs_category"]) + ("" if vessels is None else f"/N{vessels}")
+def _rules(protocol: dict[str, Any]) -> str:
+    threshold = ">=" if protocol["is_threshold_inclusive"] else ">"
+    is_3d = protocol["connectivity_3d"] is not None
+    connected = (
+        f"{protocol['connectivity_3d']}-connected across slices"
+        if is_3d
+        else f"{protocol['in_plane_connectivity']}-connected"
+    )
+    rules = [f"{threshold} {protocol['threshold_hu']:g} HU", connected]
+    if protocol["min_lesion_area_mm2"] > 0.0:
+        rules.append(f"at least {protocol['min_lesion_area_mm2']:g} mm²")
+    if protocol["min_lesion_pixel_count"] > 1:
+        unit = "voxels" if is_3d else "pixels"
+        rules.append(f"at least {protocol['min_lesion_pixel_count']} {unit}")
+    if protocol["peak_over"] == "lesion":
+        rules.append("one peak a lesion")
+    return ", ".join(rules)
 
 
 def _arteries(arteries: dict[str, Any]) -> str:

@@ -9,11 +9,11 @@ from typing import Final
 from calcium_scoring.dicom.write_segmentation import write_segmentation
 from calcium_scoring.nifti import write_nifti
 from calcium_scoring.rendering import render_key_slice
-from calcium_scoring.scoring.protocol import LITERATURE
 from service.adapters.onnx.segmenter import OnnxSegmenter
 from service.application.jobs import Stage
 from service.application.progress import overall_progress
 from service.application.score_series import ScoredSeries, score_series
+from service.cli.choices import ScoreChoices
 from service.cli.console import print_json, progress_bars, say, stdout
 from service.cli.environment import settings_from_environment
 from service.cli.outcome import UsageMistake, writing
@@ -31,6 +31,7 @@ def score_upload(
     mask_out: Path | None,
     overlay_out: Path | None,
     model_file: Path | None,
+    choices: ScoreChoices,
 ) -> None:
     """Score a zip or folder, print the report and write what was asked for."""
     # Before the work: a wrong suffix should not cost minutes.
@@ -56,7 +57,9 @@ def score_upload(
             path,
             workdir=Path(workdir),
             segmenter=segmenter,
-            protocol=LITERATURE,
+            protocol=choices.protocol,
+            mass_calibration_factor=choices.mass_calibration_factor,
+            given=choices.given,
             progress=show,
         )
         if mask_out is not None:

@@ -49,6 +49,7 @@ def score_study_task(job_id: str) -> None:
         artefacts=parts.artefacts,
         load_segmenter=parts.load_segmenter,
         protocol=parts.protocol,
+        mass_calibration_factor=parts.mass_calibration_factor,
         terms=parts.terms,
         limits=parts.limits,
         time_limit_error=SoftTimeLimitExceeded,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from calcium_scoring.scoring.protocol import LITERATURE, ScoringProtocol
+from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.upload.archive import ArchiveLimits
 from service.adapters.database.engine import create_tables, open_engine
 from service.adapters.database.study_store import SqlStudyStore
@@ -25,6 +25,7 @@ class WorkerParts:
     artefacts: ArtefactStore
     load_segmenter: Callable[[], Segmenter]
     protocol: ScoringProtocol
+    mass_calibration_factor: float | None
     terms: LeaseTerms
     limits: ArchiveLimits
 
@@ -47,7 +48,8 @@ def worker_parts(settings: Settings) -> WorkerParts:
         store=SqlStudyStore(engine, terms=settings.lease_terms),
         artefacts=FolderArtefactStore(settings.data_dir / "artefacts"),
         load_segmenter=load_segmenter,
-        protocol=LITERATURE,
+        protocol=settings.scoring_protocol,
+        mass_calibration_factor=settings.mass_calibration_factor,
         terms=settings.lease_terms,
         limits=settings.archive_limits,
     )

@@ -129,6 +129,7 @@ class Service:
                 artefacts=self.parts.artefacts,
                 load_segmenter=self.parts.load_segmenter,
                 protocol=self.parts.protocol,
+                mass_calibration_factor=self.parts.mass_calibration_factor,
                 terms=self.parts.terms,
             )
 

@@ -22,6 +22,7 @@ from service.adapters.database.study_store import SqlStudyStore
 from service.api.schemas import CalciumReportResponse
 from service.application.delete_study import delete_study
 from service.application.jobs import ScoreResult
+from service.application.report_document import SCHEMA_VERSION
 from service.settings import Settings
 from tests.fakes import THRESHOLD_HU, write_study_zip
 from tests.integration.conftest import Service, running_gateway
@@ -237,7 +238,7 @@ def test_every_error_is_a_problem(
 def test_health_readiness_and_version_answer(service: Service) -> None:
     assert service.client.get("/healthz").json() == {"status": "ok"}
     version = service.client.get("/version").json()
-    assert version["schema_version"] == 2
+    assert version["schema_version"] == SCHEMA_VERSION
     readiness = service.client.get("/readyz")
     # This gateway has no broker.
     assert readiness.status_code == 503

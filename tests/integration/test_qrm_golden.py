@@ -19,7 +19,8 @@ import pytest
 from scipy import ndimage
 
 from calcium_scoring.dicom.read_series import read_ct_series
-from calcium_scoring.scoring.protocol import LITERATURE, InPlaneConnectivity, ScoringProtocol
+from calcium_scoring.scoring.conventions import CONVENTIONS, GE
+from calcium_scoring.scoring.protocol import LITERATURE, ScoringProtocol
 from calcium_scoring.scoring.report import measure_calcium
 from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.label_map import LabelMap, MaskArray
@@ -63,12 +64,12 @@ def insert_mask(volume: CtVolume, expected: dict[str, Any], insert: str) -> Mask
 
 
 def agatston_score_of(
-    volume: CtVolume, mask: MaskArray, in_plane_connectivity: InPlaneConnectivity = 8
+    volume: CtVolume, mask: MaskArray, protocol: ScoringProtocol = LITERATURE
 ) -> float:
     report = measure_calcium(
         volume,
         LabelMap.from_mask(volume.geometry, mask),
-        protocol=ScoringProtocol(in_plane_connectivity=in_plane_connectivity),
+        protocol=protocol,
         has_artery_labels=False,
     )
     return report.total.agatston_score
@@ -92,13 +93,13 @@ def test_insert_has_its_published_score(
 
 
 @pytest.mark.parametrize("insert", INSERTS)
-def test_four_connected_pixels_give_other_scores(
+def test_four_connected_protocol_of_the_emulation_gives_its_own_scores(
     insert: str,
     qrm_volume: CtVolume,
     insert_masks: dict[str, MaskArray],
     expected: dict[str, Any],
 ) -> None:
-    score = agatston_score_of(qrm_volume, insert_masks[insert], in_plane_connectivity=4)
+    score = agatston_score_of(qrm_volume, insert_masks[insert], GE)
 
     wanted = expected["inserts"][insert]["with_4_connectivity"]
     assert score == pytest.approx(wanted, abs=0.001)
@@ -122,6 +123,32 @@ def test_six_inserts_together_score_the_published_sum(
 
     assert agatston_score_of(qrm_volume, mask) == pytest.approx(960.435, abs=0.001)
     assert LITERATURE.in_plane_connectivity == 8
+
+
+def test_every_convention_scores_the_six_inserts_in_one_call(
+    qrm_volume: CtVolume, insert_masks: dict[str, MaskArray], expected: dict[str, Any]
+) -> None:
+    mask = np.logical_or.reduce(list(insert_masks.values()))
+
+    report = measure_calcium(
+        qrm_volume,
+        LabelMap.from_mask(qrm_volume.geometry, mask),
+        protocol=LITERATURE,
+        has_artery_labels=False,
+        conventions=CONVENTIONS.values(),
+    )
+
+    scores = {one.protocol.name: one.scores.agatston_score for one in report.conventions}
+    assert set(scores) == set(CONVENTIONS) - {"literature"}
+    # Four-connected, 1 mm2: the sum of the six values beside the scan.
+    four_connected = sum(expected["inserts"][insert]["with_4_connectivity"] for insert in INSERTS)
+    assert scores["ge"] == pytest.approx(four_connected, abs=0.003)
+    # A smaller smallest lesion adds to the score and takes nothing away.
+    assert scores["ge"] <= scores["philips"] <= scores["siemens"]
+    assert scores["ge"] <= scores["canon"] <= scores["siemens"]
+    # One peak for a whole insert weighs its faint end slices like its dense ones.
+    assert scores["ai_cac"] > 960.435
+    assert report.category_stable
 
 
 @pytest.fixture(scope="session")

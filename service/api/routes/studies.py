@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from enum import StrEnum
 from http import HTTPStatus
@@ -15,13 +16,22 @@ from service.api.documentation import SUBMIT_BODY, binary, problems
 from service.api.errors import NotAcceptable
 from service.api.negotiation import preferred_type
 from service.api.problems import RETRY_AFTER_S
-from service.api.schemas import CalciumReportResponse, StudyPageResponse, StudyResponse
+from service.api.schemas import (
+    CalciumReportResponse,
+    CategoriesResponse,
+    RiskRequest,
+    RiskResponse,
+    StudyPageResponse,
+    StudyResponse,
+)
 from service.api.uploads import received_upload
 from service.api.wiring import GatewayParts, Parts
 from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
+from service.application.categories import categories_document, facts_of_report
 from service.application.delete_study import delete_study
 from service.application.errors import ArtefactUnavailable, ScoreNotReady, SliceNotFound
 from service.application.preview import render_slice
+from service.application.report_document import INTENDED_USE
 from service.application.submit_study import submit_study
 
 router = APIRouter(prefix="/studies", tags=["studies"])
@@ -130,6 +140,41 @@ def get_score(study_id: StudyId, parts: Parts) -> Response:
             headers={"Retry-After": str(RETRY_AFTER_S[ScoreNotReady])},
         )
     return _send(parts, study_id, f"{result.result_key}/{REPORT}", "application/json")
+
+
+@router.post(
+    "/{study_id}/risk",
+    summary="What the score means for the patient",
+    openapi_extra={
+        "requestBody": {
+            "description": "What is known of the patient; whatever is not may be left out."
+        }
+    },
+    responses=problems(404, 409, 422, 503),
+)
+def post_risk(study_id: StudyId, known: RiskRequest, parts: Parts) -> RiskResponse:
+    """Compare the score of a study with people like the patient, and say the ten-year risk.
+
+    Age and sex are those of the header unless they are given. With race or ethnicity there is a
+    MESA percentile; with risk factors as well, the MESA ten-year risk of coronary heart disease:
+    `risk_inputs_missing` and `risk_age_out_of_range` (45 to 85 years) say why not. Nothing that is
+    sent is stored or logged.
+    """
+    result = parts.store.result(study_id)
+    with _open(parts, study_id, f"{result.result_key}/{REPORT}") as stream:
+        report = json.load(stream)
+    return RiskResponse(
+        intended_use=INTENDED_USE,
+        agatston_score=report["agatston_score"],
+        categories=CategoriesResponse.model_validate(
+            categories_document(
+                report["agatston_score"],
+                report["vessel_count"],
+                facts_of_report(report),
+                known.facts(),
+            )
+        ),
+    )
 
 
 @router.get(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
+from calcium_scoring.scoring.conventions import CONVENTIONS, SIEMENS, ConventionName
+from calcium_scoring.scoring.protocol import LITERATURE
+from calcium_scoring.scoring.tube_voltage import TUBE_VOLTAGE_TABLES, TubeVoltageTableName
 from service.settings import Settings
 
 
@@ -32,6 +37,27 @@ def test_environment_names_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in repr(settings)
 
 
+def test_rules_of_the_score_are_those_of_the_literature_unless_others_are_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("PROTOCOL", "TUBE_VOLTAGE_TABLE", "MASS_CALIBRATION_FACTOR"):
+        monkeypatch.delenv(f"CACSCORE_{name}", raising=False)
+    assert Settings().scoring_protocol == LITERATURE
+    assert Settings().mass_calibration_factor is None
+
+    monkeypatch.setenv("CACSCORE_PROTOCOL", "siemens")
+    monkeypatch.setenv("CACSCORE_TUBE_VOLTAGE_TABLE", "grani_2018")
+    monkeypatch.setenv("CACSCORE_MASS_CALIBRATION_FACTOR", "0.78")
+    settings = Settings()
+    assert settings.scoring_protocol == replace(SIEMENS, tube_voltage_table="grani_2018")
+    assert settings.mass_calibration_factor == 0.78
+
+
+def test_every_convention_and_table_can_be_set() -> None:
+    assert get_args(ConventionName) == tuple(CONVENTIONS)
+    assert get_args(TubeVoltageTableName) == tuple(TUBE_VOLTAGE_TABLES)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -39,6 +65,10 @@ def test_environment_names_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CACSCORE_MAX_ATTEMPTS", "none"),
         ("CACSCORE_LOG_LEVEL", "LOUD"),
         ("CACSCORE_HEARTBEAT_S", "50"),
+        ("CACSCORE_PROTOCOL", "own"),
+        ("CACSCORE_TUBE_VOLTAGE_TABLE", "own"),
+        ("CACSCORE_MASS_CALIBRATION_FACTOR", "0"),
+        ("CACSCORE_MASS_CALIBRATION_FACTOR", "750"),
         ("CACSCORE_TASK_SOFT_TIME_LIMIT_S", "1000"),
     ],
 )

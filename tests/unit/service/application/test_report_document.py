@@ -11,12 +11,14 @@ import pytest
 from calcium_scoring.dicom.write_series import derived_identity
 from calcium_scoring.errors import SeriesWarning
 from calcium_scoring.scoring.components import account_for_components
+from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.image_noise import ImageNoise
-from calcium_scoring.scoring.protocol import LITERATURE
+from calcium_scoring.scoring.protocol import LITERATURE, ScoringProtocol
 from calcium_scoring.scoring.report import measure_calcium
 from calcium_scoring.scoring.uncertainty import ScoreUncertainty, UncertaintyGap
-from calcium_scoring.volume.ct_volume import CtVolume
+from calcium_scoring.volume.ct_volume import CtAcquisition, CtVolume
 from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
+from calcium_scoring.volume.patient import PatientFacts, Sex
 from calcium_scoring.volume.searched_voxels import SearchedPart, SearchedVoxels
 from service.api.schemas import CalciumReportResponse
 from service.application.jobs import ModelIdentity
@@ -33,15 +35,28 @@ def document_of(
     model: ModelIdentity | None = MODEL,
     warnings: tuple[SeriesWarning, ...] = (),
     mass_calibration_factor: float | None = None,
+    protocol: ScoringProtocol = LITERATURE,
+    kvp: float | None = None,
+    patient: PatientFacts | None = None,
 ) -> ReportDocument:
     volume, label_map = plaque_phantom(label=label)
     volume = replace(
         volume,
         identity=derived_identity("test", 6),
         mass_calibration_factor=mass_calibration_factor,
+        patient=patient or PatientFacts(),
+        acquisition=CtAcquisition(
+            kvp=kvp,
+            calcium_scoring_mass_factor_patient=0.75,
+            calcium_scoring_mass_factor_device=(0.743, 0.779, 0.812),
+        ),
     )
     report = measure_calcium(
-        volume, label_map, protocol=LITERATURE, has_artery_labels=has_artery_labels
+        volume,
+        label_map,
+        protocol=protocol,
+        has_artery_labels=has_artery_labels,
+        conventions=CONVENTIONS.values(),
     )
     return report_document(report, volume, model=model, warnings=warnings)
 
@@ -207,3 +222,60 @@ def test_where_nothing_can_be_said_of_repeat_scans_the_reason_stands() -> None:
     assert uncertainty["reason"] == "nothing_marked"
     assert uncertainty["low"] is uncertainty["probability_above_zero"] is None
     assert uncertainty["risk_category_probabilities"] is None
+
+
+def test_other_conventions_stand_beside_the_score_with_their_rules() -> None:
+    document = document_of()
+
+    assert [one["name"] for one in document["conventions"]] == list(CONVENTIONS)[1:]
+    for one in document["conventions"]:
+        # one plaque of 25 mm2 in two slices is the same to everyone
+        assert one["agatston_score"] == pytest.approx(100.0)
+        assert one["category_stable"]
+        assert one["protocol"]["name"] == one["name"]
+        assert one["protocol"]["source"]
+    assert document["category_stable"]
+    assert document["protocol"]["source"]
+
+
+def test_the_reported_convention_is_not_repeated_beside_itself() -> None:
+    document = document_of(protocol=CONVENTIONS["siemens"])
+
+    assert document["protocol"]["name"] == "siemens"
+    names = [one["name"] for one in document["conventions"]]
+    assert "literature" in names
+    assert "siemens" not in names
+
+
+def test_mass_factors_of_the_header_are_shown_and_not_used() -> None:
+    document = document_of()
+
+    assert document["series"]["calcium_scoring_mass_factor_patient"] == 0.75
+    assert document["series"]["calcium_scoring_mass_factor_device"] == [0.743, 0.779, 0.812]
+    assert document["mass_score_mg"] is None
+
+
+def test_thresholds_of_a_table_are_in_the_protocol_of_the_report() -> None:
+    document = document_of(protocol=replace(LITERATURE, tube_voltage_table="grani_2018"), kvp=100.0)
+
+    assert document["protocol"]["threshold_hu"] == 145.0
+    assert document["protocol"]["density_weight_bounds_hu"] == [145.0, 222.0, 334.0, 446.0]
+    assert document["warnings"] == []
+
+
+@pytest.mark.parametrize("kvp", [110.0, None])
+def test_a_tube_voltage_that_the_table_lacks_is_warned_of(kvp: float | None) -> None:
+    document = document_of(protocol=replace(LITERATURE, tube_voltage_table="grani_2018"), kvp=kvp)
+
+    (warning,) = document["warnings"]
+    assert warning["code"] == "tube_voltage_not_in_table"
+    assert "130 HU" in warning["message"]
+    assert document["protocol"]["threshold_hu"] == 130.0
+
+
+def test_age_and_sex_of_the_header_give_a_percentile() -> None:
+    document = document_of(patient=PatientFacts(62, Sex.FEMALE))
+
+    # women of 60 to 64: 0/3/57/193
+    assert document["categories"]["hoff_percentile"]["value"] == "75-90"
+    assert document["categories"]["patient"]["age_years"] == 62
