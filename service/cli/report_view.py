@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from calcium_scoring.scoring.categories import cac_drs_category
-from service.application.report_document import ReportDocument
+from service.application.report_document import SCHEMA_VERSION, ReportDocument
+from service.cli.outcome import CommandFailed
 
 MAX_LESIONS_SHOWN = 20
 """Longer lists scroll the score off the screen. Our choice; ``--json`` has all of them."""
@@ -33,7 +34,16 @@ UNKNOWN = "-"
 
 
 def print_report(document: ReportDocument, console: Console) -> None:
-    """Print scores, what they mean, other conventions, lesions and warnings of a report."""
+    """Print scores, what they mean, other conventions, lesions and warnings of a report.
+
+    A report of another schema, as from a service of another version, is a CommandFailed.
+    """
+    if document["schema_version"] != SCHEMA_VERSION:
+        raise CommandFailed(
+            f"The report has schema version {document['schema_version']}, and this cacscore shows "
+            f"version {SCHEMA_VERSION}. --json prints it as it is; the same version of cacscore on "
+            "both sides shows it."
+        )
     console.print(_scores(document))
     if document["conventions"]:
         console.print(_conventions(document))

@@ -9,6 +9,7 @@ within a slice, >= 130 HU, every pixel within 12 pixels of the insert's centre, 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,8 +126,18 @@ def test_six_inserts_together_score_the_published_sum(
     assert LITERATURE.in_plane_connectivity == 8
 
 
+def figures_of_the_documentation(repository: Path) -> dict[str, float]:
+    """The last column of the table of conventions, by name."""
+    text = (repository / "docs" / "scoring.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+\.\d{3}) \|$", text, flags=re.MULTILINE)
+    return {name: float(score) for name, score in rows}
+
+
 def test_every_convention_scores_the_six_inserts_in_one_call(
-    qrm_volume: CtVolume, insert_masks: dict[str, MaskArray], expected: dict[str, Any]
+    qrm_volume: CtVolume,
+    insert_masks: dict[str, MaskArray],
+    expected: dict[str, Any],
+    repository: Path,
 ) -> None:
     mask = np.logical_or.reduce(list(insert_masks.values()))
 
@@ -140,6 +151,12 @@ def test_every_convention_scores_the_six_inserts_in_one_call(
 
     scores = {one.protocol.name: one.scores.agatston_score for one in report.conventions}
     assert set(scores) == set(CONVENTIONS) - {"literature"}
+    # The figures that docs/scoring.md shows to users.
+    told = figures_of_the_documentation(repository)
+    assert set(told) == set(CONVENTIONS)
+    for name, score in scores.items():
+        assert score == pytest.approx(told[name], abs=0.001), name
+    assert told["literature"] == pytest.approx(report.total.agatston_score, abs=0.001)
     # Four-connected, 1 mm2: the sum of the six values beside the scan.
     four_connected = sum(expected["inserts"][insert]["with_4_connectivity"] for insert in INSERTS)
     assert scores["ge"] == pytest.approx(four_connected, abs=0.003)

@@ -22,6 +22,9 @@ volumes = st_numpy.arrays(np.float32, (4, 7, 9), elements=st.sampled_from(VALUES
 
 
 protocols = st.sampled_from(list(CONVENTIONS.values()))
+slice_by_slice_protocols = st.sampled_from(
+    [protocol for protocol in CONVENTIONS.values() if protocol.connectivity_3d is None]
+)
 
 
 def measured(
@@ -56,10 +59,14 @@ def test_a_flip_changes_no_score_and_no_count_under_any_convention(
 
 
 @settings(deadline=None)
-@given(hu=volumes, order=st.permutations(range(4)))
-def test_agatston_score_knows_slices_one_by_one(hu: NDArray[np.float32], order: list[int]) -> None:
-    assert measured(hu[order]).total.agatston_score == pytest.approx(
-        measured(hu).total.agatston_score
+@given(hu=volumes, order=st.permutations(range(4)), protocol=slice_by_slice_protocols)
+def test_agatston_score_knows_slices_one_by_one(
+    hu: NDArray[np.float32], order: list[int], protocol: ScoringProtocol
+) -> None:
+    shuffled = measured(hu[order], protocol=protocol).total
+
+    assert shuffled.agatston_score == pytest.approx(
+        measured(hu, protocol=protocol).total.agatston_score
     )
 
 
