@@ -19,10 +19,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from calcium_scoring.scoring.agatston import agatston_score
-from calcium_scoring.scoring.lesions import Lesion, SliceLesion, is_calcium
+from calcium_scoring.scoring.lesions import Lesion, find_lesions, is_calcium
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.volume.ct_volume import CtVolume
-from calcium_scoring.volume.label_map import LabelMap
+from calcium_scoring.volume.label_map import CORONARY, LabelMap
 from calcium_scoring.volume.searched_voxels import SearchedPart, SearchedVoxels
 
 IndexArray = NDArray[np.intp]
@@ -44,7 +44,7 @@ class RejectionReason(StrEnum):
     RIM_OF_LESION = "rim_of_lesion"
     """It touches a lesion of the report within a slice, and the mask ends between them."""
     TOO_SMALL = "too_small"
-    """Within no slice is it as large as the smallest lesion of the protocol."""
+    """The protocol would make no lesion of it: it is smaller than the smallest."""
     BELOW_PROBABILITY = "below_probability"
     """The network does not take it for coronary calcium."""
     OUTSIDE_MASK = "outside_mask"
@@ -191,7 +191,6 @@ class _Rejected:
         self._labels = label_map.labels.ravel()
         self._voxels = voxels
         self._protocol = protocol
-        self._min_pixels = protocol.min_lesion_pixels(volume.geometry.pixel_area_mm2)
         self._in_plane = _IN_PLANE[protocol.in_plane_connectivity]
         is_left = lesion_of == 0
         self._dense, self._lesion_of = dense, lesion_of
@@ -225,7 +224,7 @@ class _Rejected:
         hu = self._hu[flat].astype(np.float64)
         slices, rows, columns = np.unravel_index(flat, self._shape)
         regions = _grouped(members, self._region[members])
-        large = [self._slice_lesion(one) for one in regions if one.size >= self._min_pixels]
+        lesions = self._lesions_of(members)
         opinion = _opinion(self._voxels, self._positions[members])
         touched_ids = tuple(sorted(touched.get(int(self._component[members[0]]), ())))
         continues = bool(outside[members].any())
@@ -234,7 +233,7 @@ class _Rejected:
             component_id=0,
             reason=_reason(
                 touches=bool(touched_ids),
-                is_small=not large,
+                is_small=not lesions,
                 continues=continues,
                 was_judged=opinion is not None,
             ),
@@ -248,7 +247,7 @@ class _Rejected:
             peak_hu=float(hu.max()),
             mean_hu=float(hu.mean()),
             agatston_score=agatston_score(
-                large,
+                [part for lesion in lesions for part in lesion.slice_lesions],
                 self._protocol,
                 spacing_between_slices_mm=self._geometry.spacing_between_slices_mm,
             ),
@@ -258,18 +257,19 @@ class _Rejected:
             opinion=opinion,
         )
 
-    def _slice_lesion(self, members: IndexArray) -> SliceLesion:
-        flat = self._left[members]
-        hu = self._hu[flat].astype(np.float64)
-        slices, rows, columns = np.unravel_index(flat, self._shape)
-        return SliceLesion(
-            slice_index=int(slices[0]),
-            artery=None,
-            pixels=np.stack([rows, columns]),
-            area_mm2=flat.size * self._geometry.pixel_area_mm2,
-            peak_hu=float(hu.max()),
-            mean_hu=float(hu.mean()),
+    def _lesions_of(self, members: IndexArray) -> list[Lesion]:
+        """Return the lesions that the protocol would make of a component, were it in the mask."""
+        index = np.stack(np.unravel_index(self._left[members], self._shape))
+        first, last = index.min(axis=1), index.max(axis=1)
+        slices, rows, columns = (
+            slice(int(low), int(high) + 1) for low, high in zip(first, last, strict=True)
         )
+        box = slices, rows, columns
+        geometry = self._geometry.cropped(box)
+        labels = np.zeros(geometry.shape, dtype=np.uint8)
+        labels[tuple(index - first[:, np.newaxis])] = CORONARY
+        part = CtVolume(geometry, self._hu.reshape(self._shape)[box])
+        return find_lesions(part, LabelMap(geometry, labels), self._protocol)
 
     def _touched_lesions(self) -> dict[int, set[int]]:
         """Return for each component the lesions that it touches within a slice."""

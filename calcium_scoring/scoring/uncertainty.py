@@ -27,6 +27,7 @@ from scipy import ndimage
 from calcium_scoring.scoring.agatston import REFERENCE_SPACING_MM, density_weight
 from calcium_scoring.scoring.categories import RISK_CATEGORIES, risk_category
 from calcium_scoring.scoring.image_noise import ImageNoise, measure_noise
+from calcium_scoring.scoring.lesions import is_calcium
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.label_map import LabelMap, MaskArray
@@ -92,6 +93,8 @@ class UncertaintyGap(StrEnum):
     """The scan holds too little soft tissue to measure its noise."""
     MASK_TOO_LARGE = "mask_too_large"
     """More is marked than calcium in any heart; drawing it anew would take too long."""
+    PROTOCOL_ACROSS_SLICES = "protocol_across_slices"
+    """The protocol forms its lesions across slices; the draws are scored slice by slice."""
 
 
 def score_uncertainty(
@@ -105,9 +108,11 @@ def score_uncertainty(
         On the same grid. Voxels that are marked and too small to count have their say: in a repeat
         scan they may be large enough.
     agatston_score
-        The score of this scan under ``protocol``, which must form its lesions slice by slice.
+        The score of this scan under ``protocol``.
     """
-    marked = label_map.calcium_mask & (volume.hu >= protocol.threshold_hu)
+    if protocol.connectivity_3d is not None:
+        return UncertaintyGap.PROTOCOL_ACROSS_SLICES
+    marked = label_map.calcium_mask & is_calcium(volume.hu, protocol)
     slices = np.flatnonzero(marked.any(axis=(1, 2)))
     if not slices.size:
         return UncertaintyGap.NOTHING_MARKED
@@ -195,7 +200,7 @@ def _zones(
     block = _widened(box, margin, marked.shape)
     hu, inside = volume.hu[block], marked[block]
     zone = ndimage.binary_dilation(inside, reach)
-    refused = ndimage.binary_dilation((hu >= protocol.threshold_hu) & ~inside, _TOUCHING)
+    refused = ndimage.binary_dilation(is_calcium(hu, protocol) & ~inside, _TOUCHING)
     zone &= inside | ~refused
     pieces, _ = ndimage.label(zone, np.ones((3, 3, 3)))
     for number, piece in enumerate(ndimage.find_objects(pieces), start=1):
@@ -300,7 +305,7 @@ def _scored(
     """Return the Agatston score of each draw (draw, slice, row, column) within the zone."""
     draw_count, slice_count = drawn.shape[:2]
     planes = drawn.reshape(-1, *drawn.shape[2:])
-    dense = ((drawn >= protocol.threshold_hu) & zone).reshape(planes.shape)
+    dense = (is_calcium(drawn, protocol) & zone).reshape(planes.shape)
     structure = np.zeros((3, 3, 3), dtype=np.bool_)
     # Planes are slices of different draws: nothing is joined between them.
     structure[1] = ndimage.generate_binary_structure(2, protocol.in_plane_connectivity // 4)

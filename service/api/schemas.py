@@ -27,6 +27,9 @@ RiskCategory = Literal["0", "1-10", "11-100", "101-400", ">400"]
 CacDrsCategory = Literal["A0", "A1", "A2", "A3"]
 ArteryName = Literal["LM", "LAD", "LCX", "RCA"]
 DenseKind = Literal["LM", "LAD", "LCX", "RCA", "AORTA", "VALVE", "OTHER"]
+UncertaintyReason = Literal[
+    "nothing_marked", "noise_unknown", "mask_too_large", "protocol_across_slices"
+]
 RejectionReason = Literal[
     "edge_of_region", "rim_of_lesion", "too_small", "below_probability", "outside_mask"
 ]
@@ -248,9 +251,10 @@ class UncertaintyResponse(ResponseModel):
     """Noise of this scan in HU, measured in its soft tissue near the calcium."""
     draw_count: int | None
     """How often the scan was drawn anew."""
-    reason: Literal["nothing_marked", "noise_unknown", "mask_too_large"] | None
+    reason: UncertaintyReason | None
     """Why nothing can be said: no voxel was marked, too little soft tissue to measure the noise,
-    or more marked than a heart can hold. Null where something is said."""
+    more marked than a heart can hold, or a protocol that forms lesions across slices. Null where
+    something is said."""
     published_variability: float
     """Mean difference of two scans relative to the score, as published: 0.1345."""
     published_variability_source: str
@@ -665,14 +669,14 @@ class CalciumReportResponse(ResponseModel):
     """CAC-DRS category of the Agatston score."""
     vessel_count: int | None
     """CAC-DRS N: arteries with calcium, 0 to 4; null where arteries are not told apart."""
+    uncertainty: UncertaintyResponse | None
+    """What a repeat scan would score; null where it was not asked for, as in a phantom's truth."""
     categories: CategoriesResponse
     """What the score means, by published tables and equations, each with its source."""
     category_stable: bool
     """Whether every convention agrees on risk category and CAC-DRS category."""
     conventions: list[ConventionResponse]
     """The same calcium under every other named convention."""
-    uncertainty: UncertaintyResponse | None
-    """What a repeat scan would score; null where it was not asked for, as in a phantom's truth."""
     arteries: ArteriesResponse
     """Scores per artery."""
     lesions: list[LesionResponse]

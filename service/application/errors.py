@@ -6,9 +6,9 @@ CacscoreError
 ├── SliceNotFound            the scored series has no slice of that index
 ├── ScoreNotReady            the study is still queued or running
 ├── StudyFailed              the study cannot be scored; carries the problem of its job
+├── ReportRejected           a file that should be a report of cacscore is not one
 ├── RiskInputsMissing        age, sex, or race or ethnicity is needed for a risk and not known
 ├── RiskAgeOutOfRange        the equation of a risk does not hold at that age
-├── ReportRejected           a file that should be a report of cacscore is not one
 ├── InvalidCursor            a page of studies was asked for with a cursor we did not give out
 ├── JobGivenUp               a job ended without a score though the series may be sound
 │   ├── TooManyAttempts        every attempt ended with its worker lost or an unexpected error
@@ -83,6 +83,13 @@ class StudyFailed(CacscoreError):
         self.problem = problem
 
 
+class ReportRejected(CacscoreError):
+    """A file that should be a report of cacscore is not one, or one of another schema."""
+
+    code = "report_rejected"
+    title = "The report cannot be read"
+
+
 class RiskInputsMissing(CacscoreError):
     """Risk factors were given, but something else that the equation needs is not known."""
 
@@ -112,13 +119,6 @@ class RiskAgeOutOfRange(CacscoreError):
             youngest_years=youngest,
             oldest_years=oldest,
         )
-
-
-class ReportRejected(CacscoreError):
-    """A file that should be a report of cacscore is not one, or one of another schema."""
-
-    code = "report_rejected"
-    title = "The report cannot be read"
 
 
 class InvalidCursor(CacscoreError):

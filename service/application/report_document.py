@@ -56,18 +56,18 @@ def report_document(
     warnings: Sequence[SeriesWarning] = (),
     other_series: Sequence[DataclassInstance] = (),
     left_out_files: Sequence[DataclassInstance] = (),
-    given: GivenFacts = NOTHING_GIVEN,
     components: ComponentAccount | None = None,
     uncertainty: ScoreUncertainty | UncertaintyGap | None = None,
+    given: GivenFacts = NOTHING_GIVEN,
 ) -> ReportDocument:
     """Return the document of a measured series.
 
     ``model`` is None where a reader's own mask was measured. ``other_series`` and
     ``left_out_files``, as a CtSeries has them, say what else was in the upload and why it was
-    not scored. ``given`` is what a user said about the patient; risk factors in it may raise what
-    :func:`categories_document` raises. ``components`` is what became of every dense voxel; None
-    where nobody kept account. ``uncertainty`` is what repeat scans would
-    score; None where it was not asked for.
+    not scored. ``components`` is what became of every dense voxel; None where nobody kept account.
+    ``uncertainty`` is what repeat scans would score; None where it was not asked for.
+    ``given`` is what a user said about the patient; risk factors in it may raise what
+    :func:`categories_document` raises.
     """
     notes = [
         *warnings,
@@ -86,12 +86,12 @@ def report_document(
         "risk_category": report.risk_category,
         "cac_drs_category": report.cac_drs_category,
         "vessel_count": report.vessel_count,
+        "uncertainty": None if uncertainty is None else _uncertainty(uncertainty),
         "categories": categories_document(
             report.total.agatston_score, report.vessel_count, volume.patient, given
         ),
         "category_stable": report.category_stable,
         "conventions": [_convention(one) for one in report.conventions],
-        "uncertainty": None if uncertainty is None else _uncertainty(uncertainty),
         "arteries": {
             artery.name: None if report.arteries is None else _scores(report.arteries[artery])
             for artery in Artery

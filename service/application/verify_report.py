@@ -6,17 +6,22 @@ cannot decide is named, with the reason, rather than passed over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import isclose
 from typing import Any, Final, Literal
 
 from calcium_scoring.dicom.read_segmentation import SegmentationOrigin
 from calcium_scoring.dicom.read_series import CtSeries
-from calcium_scoring.scoring.protocol import LITERATURE, ScoringProtocol
+from calcium_scoring.scoring.conventions import CONVENTIONS
+from calcium_scoring.scoring.percentiles import RaceOrEthnicity
+from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.report import measure_calcium
+from calcium_scoring.scoring.tube_voltage import TUBE_VOLTAGE_TABLES
 from calcium_scoring.scoring.uncertainty import score_uncertainty
 from calcium_scoring.volume.label_map import LabelMap
+from calcium_scoring.volume.patient import Sex
+from service.application.categories import GIVEN, NOTHING_GIVEN, GivenFacts
 from service.application.errors import ReportRejected
 from service.application.report_document import SCHEMA_VERSION, ReportDocument, report_document
 
@@ -26,8 +31,6 @@ RELATIVE_TOLERANCE: Final = 1e-9
 UNCERTAINTY_TOLERANCE: Final = 0.02
 """The interval is drawn at random, from a seed that mask and series decide; another processor may
 round a draw to the other side of the threshold. Relative, and absolute for probabilities."""
-
-KNOWN_PROTOCOLS: Final[Mapping[str, ScoringProtocol]] = {LITERATURE.name: LITERATURE}
 
 NOT_RECOMPUTED: Final[Mapping[str, str]] = {
     "service_version": "says which code wrote the report",
@@ -41,6 +44,8 @@ NOT_RECOMPUTED: Final[Mapping[str, str]] = {
 }
 """Parts of a report that mask and series alone do not decide, and why."""
 
+_SEXES: Final = tuple(sex.value for sex in Sex)
+_GROUPS: Final = tuple(group.value for group in RaceOrEthnicity)
 _ACCOUNT_SUMS: Final = ("kept_voxel_count", "rejected_voxel_count", "voxel_count")
 
 
@@ -77,6 +82,9 @@ def verify_report(
 ) -> Verification:
     """Measure mask and series again and compare with a report.
 
+    What a user chose or gave is taken from the report: the named protocol and its tube voltage
+    table, the mass calibration factor, and age, sex and group where they were given.
+
     Parameters
     ----------
     document
@@ -89,23 +97,27 @@ def verify_report(
     Raises
     ------
     ReportRejected
-        The document is no report of this schema, or names a protocol that is not known.
+        The document is no report of this schema, or names a protocol, table or group that is not
+        known.
     """
     protocol = _protocol_of(document)
     arteries = document["arteries"]
+    volume = replace(series.volume, mass_calibration_factor=_mass_factor_of(document))
     report = measure_calcium(
-        series.volume,
+        volume,
         label_map,
         protocol=protocol,
         has_artery_labels=any(scores is not None for scores in arteries.values()),
+        conventions=CONVENTIONS.values(),
     )
     recomputed = report_document(
         report,
-        series.volume,
+        volume,
         model=None,
         uncertainty=score_uncertainty(
-            series.volume, label_map, protocol, report.total.agatston_score
+            volume, label_map, report.protocol, report.total.agatston_score
         ),
+        given=_given_of(document),
     )
     ours = {name: value for name, value in recomputed.items() if name not in NOT_RECOMPUTED}
     theirs = {name: value for name, value in document.items() if name not in NOT_RECOMPUTED}
@@ -116,7 +128,7 @@ def verify_report(
         *_compare_origin(document, series, origin),
     ]
     return Verification(
-        protocol,
+        report.protocol,
         compared_count=len(checks),
         differences=tuple(check for check in checks if check is not None),
     )
@@ -136,15 +148,46 @@ def _protocol_of(document: ReportDocument) -> ScoringProtocol:
         raise ReportRejected(
             "The file is no report of cacscore: protocol or arteries are missing in it."
         )
-    name = protocol.get("name")
-    if not isinstance(name, str) or name not in KNOWN_PROTOCOLS:
+    name = _known(protocol, "name", CONVENTIONS)
+    table = _known(protocol, "tube_voltage_table", TUBE_VOLTAGE_TABLES)
+    return replace(CONVENTIONS[name], tube_voltage_table=table)
+
+
+def _known(values: Mapping[str, Any], field: str, accepted: Collection[str]) -> str:
+    """Return a name that this cacscore knows."""
+    found = values.get(field)
+    if not isinstance(found, str) or found not in accepted:
         raise ReportRejected(
-            f"The report was scored under the protocol {name!r}; this cacscore knows "
-            f"{', '.join(KNOWN_PROTOCOLS)}.",
-            found=name,
-            accepted=list(KNOWN_PROTOCOLS),
+            f"The report has the {field} {found!r}; this cacscore knows {', '.join(accepted)}.",
+            field=field,
+            found=found,
+            accepted=list(accepted),
         )
-    return KNOWN_PROTOCOLS[name]
+    return found
+
+
+def _mass_factor_of(document: ReportDocument) -> float | None:
+    series = document.get("series")
+    factor = series.get("mass_calibration_factor") if isinstance(series, dict) else None
+    return float(factor) if isinstance(factor, int | float) else None
+
+
+def _given_of(document: ReportDocument) -> GivenFacts:
+    """Return what a user said about the patient; what the header says is read from the header."""
+    categories = document.get("categories")
+    patient = categories.get("patient") if isinstance(categories, dict) else None
+    if not isinstance(patient, dict):
+        return NOTHING_GIVEN
+    age, group = patient.get("age_years"), patient.get("race_or_ethnicity")
+    return GivenFacts(
+        age_years=age if patient.get("age_source") == GIVEN and isinstance(age, int) else None,
+        sex=Sex(_known(patient, "sex", _SEXES)) if patient.get("sex_source") == GIVEN else None,
+        race_or_ethnicity=(
+            None
+            if group is None
+            else RaceOrEthnicity(_known(patient, "race_or_ethnicity", _GROUPS))
+        ),
+    )
 
 
 def _compare(field: str, reported: object, recomputed: object) -> Iterator[Difference | None]:

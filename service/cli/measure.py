@@ -46,17 +46,16 @@ def measure_mask(
         conventions=CONVENTIONS.values(),
     )
     marked = label_map.calcium_mask & is_calcium(volume.hu, report.protocol)
-    components = account_for_components(
-        volume,
-        label_map,
-        report.lesions,
-        SearchedVoxels.of_mask(label_map.geometry, marked),
-        report.protocol,
-    )
     document = report_document(
         report,
         volume,
-        components=components,
+        components=account_for_components(
+            volume,
+            label_map,
+            report.lesions,
+            SearchedVoxels.of_mask(label_map.geometry, marked),
+            report.protocol,
+        ),
         uncertainty=score_uncertainty(
             volume, label_map, report.protocol, report.total.agatston_score
         ),

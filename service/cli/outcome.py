@@ -85,9 +85,9 @@ REFUSALS: Final = (
     SeriesRejected,
     MaskRejected,
     ModelRejected,
+    ReportRejected,
     RiskInputsMissing,
     RiskAgeOutOfRange,
-    ReportRejected,
 )
 """Kinds of CacscoreError that are a finding about what was given to us."""
 

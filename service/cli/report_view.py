@@ -83,6 +83,8 @@ def _scores(document: ReportDocument) -> Table:
     table.add_column("quantity")
     table.add_column("value")
     table.add_row(Text("Agatston score", "bold"), Text(f"{document['agatston_score']:.3f}", "bold"))
+    if document["uncertainty"] is not None:
+        table.add_row("Repeat scan", _uncertainty(document["uncertainty"]))
     for name, value in _category_rows(document["agatston_score"], document["categories"]):
         table.add_row(name, value)
     if document["uncertainty"] is not None:
@@ -127,6 +129,51 @@ def _lesions(lesions: list[dict[str, Any]]) -> Table:
             f"{lesion['volume_score_mm3']:.2f}",
             f"{lesion['peak_hu']:.0f}",
             f"{lesion['agatston_score']:.3f}",
+        )
+    return table
+
+
+def _print_rejected(components: dict[str, Any], console: Console) -> None:
+    """Print what was not counted: what a reader may doubt, and how many there are of each kind.
+
+    What goes on beyond the heart is bone as a rule, and would crowd out the rest.
+    """
+    scoring = [
+        one
+        for one in components["rejected"]
+        if one["agatston_score_if_kept"] > 0.0 and one["reason"] != "edge_of_region"
+    ]
+    if scoring:
+        console.print(_rejected(scoring[:MAX_REJECTED_SHOWN]))
+    counts = ", ".join(
+        f"{REASONS[reason]} {count}"
+        for reason, count in components["rejected_count"].items()
+        if count
+    )
+    if counts:
+        more = " --json lists all." if len(components["rejected"]) > MAX_REJECTED_SHOWN else ""
+        console.print(
+            f"Not counted: {counts}; {components['rejected_voxel_count']} of "
+            f"{components['voxel_count']} voxels >= {components['threshold_hu']:g} HU.{more}",
+            markup=False,
+        )
+
+
+def _rejected(rejected: list[dict[str, Any]]) -> Table:
+    table = Table(title="Not counted", title_justify="left")
+    for heading in ("slices", "area mm²", "peak HU", "would score", "probability", "looks like"):
+        table.add_column(heading, justify="left" if heading == "looks like" else "right")
+    table.add_column("reason")
+    for one in rejected:
+        first, last = one["first_slice_index"], one["last_slice_index"]
+        table.add_row(
+            str(first) if first == last else f"{first}-{last}",
+            f"{one['area_mm2']:.1f}",
+            f"{one['peak_hu']:.0f}",
+            f"{one['agatston_score_if_kept']:.1f}",
+            _number(one["max_probability"], ".2f", "", UNKNOWN),
+            one["kind"] or UNKNOWN,
+            REASONS[one["reason"]],
         )
     return table
 
@@ -198,49 +245,27 @@ def _conventions(document: ReportDocument) -> Table:
     return table
 
 
-def _print_rejected(components: dict[str, Any], console: Console) -> None:
-    """Print what was not counted: what a reader may doubt, and how many there are of each kind.
+GAPS = {
+    "nothing_marked": "nothing is marked, so this scan says nothing of another",
+    "noise_unknown": "too little soft tissue to measure the noise",
+    "mask_too_large": "more is marked than a heart can hold",
+    "protocol_across_slices": "not known for lesions that are formed across slices",
+}
 
-    What goes on beyond the heart is bone as a rule, and would crowd out the rest.
-    """
-    scoring = [
-        one
-        for one in components["rejected"]
-        if one["agatston_score_if_kept"] > 0.0 and one["reason"] != "edge_of_region"
-    ]
-    if scoring:
-        console.print(_rejected(scoring[:MAX_REJECTED_SHOWN]))
-    counts = ", ".join(
-        f"{REASONS[reason]} {count}"
-        for reason, count in components["rejected_count"].items()
-        if count
+
+def _uncertainty(uncertainty: dict[str, Any]) -> str:
+    published = f"published: {100 * uncertainty['published_variability']:.0f} % between two scans"
+    if uncertainty["reason"] is not None:
+        return f"{GAPS[uncertainty['reason']]} ({published})"
+    probabilities = ", ".join(
+        f"{category}: {100 * probability:.0f} %"
+        for category, probability in uncertainty["risk_category_probabilities"].items()
+        if probability >= SMALLEST_PROBABILITY_SHOWN
     )
-    if counts:
-        more = " --json lists all." if len(components["rejected"]) > MAX_REJECTED_SHOWN else ""
-        console.print(
-            f"Not counted: {counts}; {components['rejected_voxel_count']} of "
-            f"{components['voxel_count']} voxels >= {components['threshold_hu']:g} HU.{more}",
-            markup=False,
-        )
-
-
-def _rejected(rejected: list[dict[str, Any]]) -> Table:
-    table = Table(title="Not counted", title_justify="left")
-    for heading in ("slices", "area mm²", "peak HU", "would score", "probability", "looks like"):
-        table.add_column(heading, justify="left" if heading == "looks like" else "right")
-    table.add_column("reason")
-    for one in rejected:
-        first, last = one["first_slice_index"], one["last_slice_index"]
-        table.add_row(
-            str(first) if first == last else f"{first}-{last}",
-            f"{one['area_mm2']:.1f}",
-            f"{one['peak_hu']:.0f}",
-            f"{one['agatston_score_if_kept']:.1f}",
-            _number(one["max_probability"], ".2f", "", UNKNOWN),
-            one["kind"] or UNKNOWN,
-            REASONS[one["reason"]],
-        )
-    return table
+    return (
+        f"{uncertainty['low']:.0f} to {uncertainty['high']:.0f} in "
+        f"{100 * uncertainty['level']:.0f} % of scans ({published}); risk category {probabilities}"
+    )
 
 
 def _rules(protocol: dict[str, Any]) -> str:
@@ -260,28 +285,6 @@ def _rules(protocol: dict[str, Any]) -> str:
     if protocol["peak_over"] == "lesion":
         rules.append("one peak a lesion")
     return ", ".join(rules)
-
-
-GAPS = {
-    "nothing_marked": "nothing is marked, so this scan says nothing of another",
-    "noise_unknown": "too little soft tissue to measure the noise",
-    "mask_too_large": "more is marked than a heart can hold",
-}
-
-
-def _uncertainty(uncertainty: dict[str, Any]) -> str:
-    published = f"published: {100 * uncertainty['published_variability']:.0f} % between two scans"
-    if uncertainty["reason"] is not None:
-        return f"{GAPS[uncertainty['reason']]} ({published})"
-    probabilities = ", ".join(
-        f"{category}: {100 * probability:.0f} %"
-        for category, probability in uncertainty["risk_category_probabilities"].items()
-        if probability >= SMALLEST_PROBABILITY_SHOWN
-    )
-    return (
-        f"{uncertainty['low']:.0f} to {uncertainty['high']:.0f} in "
-        f"{100 * uncertainty['level']:.0f} % of scans ({published}); risk category {probabilities}"
-    )
 
 
 def _arteries(arteries: dict[str, Any]) -> str:

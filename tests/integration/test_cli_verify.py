@@ -50,15 +50,19 @@ class Scored:
         return path
 
 
-@pytest.fixture
-def scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Scored:
-    series = write_study_zip(tmp_path / "series.zip")
-    model = write_threshold_model(tmp_path / "threshold.onnx")
-    mask, report = tmp_path / "mask.dcm", tmp_path / "report.json"
+def score(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> Scored:
+    series = write_study_zip(folder / "series.zip")
+    model = write_threshold_model(folder / "threshold.onnx")
+    mask, report = folder / "mask.dcm", folder / "report.json"
     command = ["score", str(series), "--model", str(model), "--mask-out", str(mask), "--json"]
-    assert run(command) == 0
+    assert run([*command, *options]) == 0
     report.write_text(capsys.readouterr().out)
     return Scored(report, mask, series)
+
+
+@pytest.fixture
+def scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Scored:
+    return score(tmp_path, capsys)
 
 
 def compared(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, Any]:
@@ -81,6 +85,25 @@ def test_a_report_follows_from_its_own_mask_and_series(
     # Scores, 18 of a lesion and 2 x 7 of its slices, the series, the protocol, the SEG's origin.
     assert comparison["compared_count"] > 60
     assert {one["field"] for one in comparison["not_recomputed"]} >= {"warnings", "components"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--protocol", "siemens"),
+        ("--protocol", "orcascore"),
+        ("--tube-voltage-table", "grani_2018"),
+        ("--mass-factor", "0.8"),
+        ("--age", "55", "--sex", "male", "--race-or-ethnicity", "white"),
+    ],
+)
+def test_what_a_user_chose_or_gave_is_taken_from_the_report(
+    options: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, comparison = compared(score(tmp_path, capsys, *options).arguments(), capsys)
+
+    assert comparison["differences"] == []
+    assert status == 0
 
 
 def test_what_is_equal_is_said_in_a_sentence(

@@ -15,6 +15,7 @@ from calcium_scoring.scoring.components import (
     RejectionReason,
     account_for_components,
 )
+from calcium_scoring.scoring.conventions import ORCASCORE
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.scoring.report import measure_calcium
 from calcium_scoring.volume.ct_volume import CtVolume
@@ -198,6 +199,24 @@ def test_a_lesion_that_was_never_searched_is_a_mistake_of_the_caller() -> None:
 
     with pytest.raises(ValueError, match="Lesion 1"):
         account(tissue((plaque, 250.0)), marked(plaque), region=marked(np.s_[4, :, :]))
+
+
+def test_would_be_scores_follow_the_protocol_that_was_applied() -> None:
+    # One pixel in each of two slices: too small for the literature, a lesion of two voxels above
+    # 130 HU for orCaScore, and nothing at 130 HU exactly.
+    volume = CtVolume(GEOMETRY, tissue((np.s_[1:3, 5, 5], 250.0), (np.s_[1, 15, 15], 130.0)))
+    label_map = LabelMap.from_mask(GEOMETRY, marked())
+    found = {}
+    for protocol in (LITERATURE, ORCASCORE):
+        indices = np.flatnonzero(volume.hu >= 130.0)
+        voxels = SearchedVoxels(GEOMETRY, SearchedPart.WHOLE_SCAN, indices)
+        found[protocol.name] = account_for_components(volume, label_map, (), voxels, protocol)
+
+    assert [one.reason for one in found["literature"].rejected] == ["too_small", "too_small"]
+    (vessel,) = found["orcascore"].rejected
+    assert vessel.reason is RejectionReason.OUTSIDE_MASK
+    # 2 x 0.25 mm2 x weight 2
+    assert vessel.agatston_score == pytest.approx(1.0)
 
 
 VALUES_HU = (40.0, 129.5, 130.0, 250.0, 450.0)

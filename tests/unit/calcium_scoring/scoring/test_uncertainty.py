@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from calcium_scoring.scoring.conventions import ORCASCORE
 from calcium_scoring.scoring.image_noise import ImageNoise
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.scoring.report import measure_calcium
@@ -112,6 +113,15 @@ def test_a_lesion_that_may_vanish_has_zero_in_its_interval() -> None:
     assert isinstance(uncertainty, ScoreUncertainty)
     assert uncertainty.low == 0.0
     assert uncertainty.category_probabilities["0"] > 0.2
+
+
+def test_lesions_formed_across_slices_are_not_drawn() -> None:
+    volume, mask = scan()
+    label_map = LabelMap.from_mask(volume.geometry, mask)
+
+    found = score_uncertainty(volume, label_map, ORCASCORE, 100.0)
+
+    assert found is UncertaintyGap.PROTOCOL_ACROSS_SLICES
 
 
 def test_without_a_marked_voxel_nothing_is_said() -> None:

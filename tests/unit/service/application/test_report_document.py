@@ -137,63 +137,6 @@ def test_provisional_model_is_warned_of() -> None:
     assert codes == [["kvp_not_120"], ["kvp_not_120", "provisional_model"], ["kvp_not_120"]]
 
 
-def test_other_conventions_stand_beside_the_score_with_their_rules() -> None:
-    document = document_of()
-
-    assert [one["name"] for one in document["conventions"]] == list(CONVENTIONS)[1:]
-    for one in document["conventions"]:
-        # one plaque of 25 mm2 in two slices is the same to everyone
-        assert one["agatston_score"] == pytest.approx(100.0)
-        assert one["category_stable"]
-        assert one["protocol"]["name"] == one["name"]
-        assert one["protocol"]["source"]
-    assert document["category_stable"]
-    assert document["protocol"]["source"]
-
-
-def test_the_reported_convention_is_not_repeated_beside_itself() -> None:
-    document = document_of(protocol=CONVENTIONS["siemens"])
-
-    assert document["protocol"]["name"] == "siemens"
-    names = [one["name"] for one in document["conventions"]]
-    assert "literature" in names
-    assert "siemens" not in names
-
-
-def test_mass_factors_of_the_header_are_shown_and_not_used() -> None:
-    document = document_of()
-
-    assert document["series"]["calcium_scoring_mass_factor_patient"] == 0.75
-    assert document["series"]["calcium_scoring_mass_factor_device"] == [0.743, 0.779, 0.812]
-    assert document["mass_score_mg"] is None
-
-
-def test_thresholds_of_a_table_are_in_the_protocol_of_the_report() -> None:
-    document = document_of(protocol=replace(LITERATURE, tube_voltage_table="grani_2018"), kvp=100.0)
-
-    assert document["protocol"]["threshold_hu"] == 145.0
-    assert document["protocol"]["density_weight_bounds_hu"] == [145.0, 222.0, 334.0, 446.0]
-    assert document["warnings"] == []
-
-
-@pytest.mark.parametrize("kvp", [110.0, None])
-def test_a_tube_voltage_that_the_table_lacks_is_warned_of(kvp: float | None) -> None:
-    document = document_of(protocol=replace(LITERATURE, tube_voltage_table="grani_2018"), kvp=kvp)
-
-    (warning,) = document["warnings"]
-    assert warning["code"] == "tube_voltage_not_in_table"
-    assert "130 HU" in warning["message"]
-    assert document["protocol"]["threshold_hu"] == 130.0
-
-
-def test_age_and_sex_of_the_header_give_a_percentile() -> None:
-    document = document_of(patient=PatientFacts(62, Sex.FEMALE))
-
-    # women of 60 to 64: 0/3/57/193
-    assert document["categories"]["hoff_percentile"]["value"] == "75-90"
-    assert document["categories"]["patient"]["age_years"] == 62
-
-
 def document_with_components() -> ReportDocument:
     """A plaque of two slices in the mask, and a valve of 1.5 x 1.5 mm that the network refused."""
     volume, label_map = plaque_phantom()
@@ -279,3 +222,60 @@ def test_where_nothing_can_be_said_of_repeat_scans_the_reason_stands() -> None:
     assert uncertainty["reason"] == "nothing_marked"
     assert uncertainty["low"] is uncertainty["probability_above_zero"] is None
     assert uncertainty["risk_category_probabilities"] is None
+
+
+def test_other_conventions_stand_beside_the_score_with_their_rules() -> None:
+    document = document_of()
+
+    assert [one["name"] for one in document["conventions"]] == list(CONVENTIONS)[1:]
+    for one in document["conventions"]:
+        # one plaque of 25 mm2 in two slices is the same to everyone
+        assert one["agatston_score"] == pytest.approx(100.0)
+        assert one["category_stable"]
+        assert one["protocol"]["name"] == one["name"]
+        assert one["protocol"]["source"]
+    assert document["category_stable"]
+    assert document["protocol"]["source"]
+
+
+def test_the_reported_convention_is_not_repeated_beside_itself() -> None:
+    document = document_of(protocol=CONVENTIONS["siemens"])
+
+    assert document["protocol"]["name"] == "siemens"
+    names = [one["name"] for one in document["conventions"]]
+    assert "literature" in names
+    assert "siemens" not in names
+
+
+def test_mass_factors_of_the_header_are_shown_and_not_used() -> None:
+    document = document_of()
+
+    assert document["series"]["calcium_scoring_mass_factor_patient"] == 0.75
+    assert document["series"]["calcium_scoring_mass_factor_device"] == [0.743, 0.779, 0.812]
+    assert document["mass_score_mg"] is None
+
+
+def test_thresholds_of_a_table_are_in_the_protocol_of_the_report() -> None:
+    document = document_of(protocol=replace(LITERATURE, tube_voltage_table="grani_2018"), kvp=100.0)
+
+    assert document["protocol"]["threshold_hu"] == 145.0
+    assert document["protocol"]["density_weight_bounds_hu"] == [145.0, 222.0, 334.0, 446.0]
+    assert document["warnings"] == []
+
+
+@pytest.mark.parametrize("kvp", [110.0, None])
+def test_a_tube_voltage_that_the_table_lacks_is_warned_of(kvp: float | None) -> None:
+    document = document_of(protocol=replace(LITERATURE, tube_voltage_table="grani_2018"), kvp=kvp)
+
+    (warning,) = document["warnings"]
+    assert warning["code"] == "tube_voltage_not_in_table"
+    assert "130 HU" in warning["message"]
+    assert document["protocol"]["threshold_hu"] == 130.0
+
+
+def test_age_and_sex_of_the_header_give_a_percentile() -> None:
+    document = document_of(patient=PatientFacts(62, Sex.FEMALE))
+
+    # women of 60 to 64: 0/3/57/193
+    assert document["categories"]["hoff_percentile"]["value"] == "75-90"
+    assert document["categories"]["patient"]["age_years"] == 62

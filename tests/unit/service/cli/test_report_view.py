@@ -1,100 +1,66 @@
-"""What a reader sees of a report in a terminal."""
+"""A report in a terminal: what a reader sees first, and what is not shown."""
 
 from __future__ import annotations
 
-import io
-from typing import Any
+from io import StringIO
 
+import numpy as np
+import pytest
 from rich.console import Console
 
+from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.scoring.report import measure_calcium
+from calcium_scoring.volume.ct_volume import CtVolume
+from calcium_scoring.volume.label_map import Artery, LabelMap
 from service.application.report_document import ReportDocument, report_document
-from service.cli.report_view import MAX_REJECTED_SHOWN, print_report
-from tests.builders import plaque_phantom
+from service.cli.outcome import CommandFailed
+from service.cli.report_view import print_report
+from tests.builders import plaque_phantom, soft_tissue_volume
 
 
-def component(reason: str, score: float, *, number: int = 1) -> dict[str, Any]:
-    return {
-        "id": number,
-        "reason": reason,
-        "first_slice_index": 40 + number,
-        "last_slice_index": 40 + number,
-        "area_mm2": 3.0,
-        "peak_hu": 250.0,
-        "agatston_score_if_kept": score,
-        "max_probability": 0.25,
-        "kind": "VALVE",
-    }
+def document_of(volume: CtVolume, label_map: LabelMap) -> ReportDocument:
+    report = measure_calcium(
+        volume,
+        label_map,
+        protocol=LITERATURE,
+        has_artery_labels=True,
+        conventions=CONVENTIONS.values(),
+    )
+    return report_document(report, volume, model=None)
 
 
-def printed(rejected: list[dict[str, Any]]) -> str:
-    volume, label_map = plaque_phantom()
-    report = measure_calcium(volume, label_map, protocol=LITERATURE, has_artery_labels=False)
-    document: ReportDocument = report_document(report, volume, model=None)
-    reasons = ("edge_of_region", "rim_of_lesion", "too_small", "below_probability", "outside_mask")
-    document["components"] = {
-        "threshold_hu": 130.0,
-        "voxel_count": 1000,
-        "rejected_voxel_count": 800,
-        "rejected_count": {
-            reason: sum(one["reason"] == reason for one in rejected) for reason in reasons
-        },
-        "rejected": rejected,
-    }
-    out = io.StringIO()
-    print_report(document, Console(file=out, width=120))
+def shown(document: ReportDocument) -> str:
+    out = StringIO()
+    print_report(document, Console(file=out, width=160))
     return out.getvalue()
 
 
-def test_what_was_not_counted_is_shown_with_what_it_looks_like_and_why() -> None:
-    text = printed([component("below_probability", 6.0), component("too_small", 0.0, number=2)])
+def test_category_vessels_and_agreement_of_conventions_are_shown() -> None:
+    text = shown(document_of(*plaque_phantom(label=Artery.LAD)))
 
-    (line,) = [line for line in text.splitlines() if "VALVE" in line]
-    assert "not coronary by the model" in line
-    assert "6.0" in line
-    assert "Not counted: too small 1, not coronary by the model 1; 800 of 1000 voxels" in text
-
-
-def test_bone_does_not_crowd_out_what_a_reader_may_doubt() -> None:
-    text = printed([component("edge_of_region", 8000.0), component("rim_of_lesion", 2.0, number=2)])
-
-    assert "8000" not in text
-    assert "goes on beyond the heart 1" in text
-    assert [line for line in text.splitlines() if "rim of a lesion" in line and "42" in line]
+    assert "A2/N1" in text
+    assert "the category is the same under all" in text
+    assert "literature: >= 130 HU, 8-connected, at least 1 mm²" in text
+    assert "age and sex not known" in text
 
 
-def printed_uncertainty(**values: object) -> str:
-    volume, label_map = plaque_phantom()
-    report = measure_calcium(volume, label_map, protocol=LITERATURE, has_artery_labels=False)
-    document: ReportDocument = report_document(report, volume, model=None)
-    document["uncertainty"] = {"published_variability": 0.1345, "reason": None, **values}
-    out = io.StringIO()
-    print_report(document, Console(file=out, width=160))
-    return " ".join(out.getvalue().split())
+def test_a_speck_that_only_some_conventions_count_is_pointed_out() -> None:
+    volume = soft_tissue_volume()  # pixels of 0.25 mm2
+    hu = volume.hu.copy()
+    hu[3, 5, 5:8] = 150.0  # 0.75 mm2
+    labels = np.where(hu > 40.0, Artery.RCA, 0).astype(np.uint8)
+
+    text = shown(document_of(CtVolume(volume.geometry, hu), LabelMap(volume.geometry, labels)))
+
+    assert "the category depends on the convention" in text
+    (siemens,) = [line for line in text.splitlines() if "siemens" in line]
+    assert "0.750" in siemens
+    assert "1-10" in siemens
 
 
-def test_what_a_repeat_scan_would_score_is_said_in_a_line() -> None:
-    text = printed_uncertainty(
-        level=0.9,
-        low=82.4,
-        high=121.2,
-        risk_category_probabilities={"0": 0.0, "1-10": 0.001, "11-100": 0.4, "101-400": 0.599},
-    )
+def test_a_report_of_another_schema_is_not_half_shown() -> None:
+    document = document_of(*plaque_phantom(label=Artery.LAD))
 
-    assert "82 to 121 in 90 % of scans (published: 13 % between two scans)" in text
-    assert "risk category 11-100: 40 %, 101-400: 60 %" in text
-    assert "1-10: 0 %" not in text
-
-
-def test_why_nothing_is_said_of_a_repeat_scan_is_said() -> None:
-    assert "nothing is marked" in printed_uncertainty(reason="nothing_marked")
-
-
-def test_a_long_table_ends_and_says_where_the_rest_is() -> None:
-    many = [component("below_probability", 50.0 - n, number=n) for n in range(1, 20)]
-
-    text = printed(many)
-
-    assert sum("VALVE" in line for line in text.splitlines()) == MAX_REJECTED_SHOWN
-    assert "--json lists all" in text
+    with pytest.raises(CommandFailed, match="--json"):
+        shown({**document, "schema_version": 1})
