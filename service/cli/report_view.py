@@ -87,8 +87,6 @@ def _scores(document: ReportDocument) -> Table:
         table.add_row("Repeat scan", _uncertainty(document["uncertainty"]))
     for name, value in _category_rows(document["agatston_score"], document["categories"]):
         table.add_row(name, value)
-    if document["uncertainty"] is not None:
-        table.add_row("Repeat scan", _uncertainty(document["uncertainty"]))
     table.add_row(
         "Volume score",
         f"{document['volume_score_mm3']:.1f} mm³, interpolated "

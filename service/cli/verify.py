@@ -99,7 +99,8 @@ def _print(found: Verification) -> None:
         hidden = len(found.differences) - MAX_DIFFERENCES_SHOWN
         if hidden > 0:
             stdout.print(f"… and {hidden} more differences; --json lists all.", markup=False)
-    stdout.print(f"Not decided by mask and series: {', '.join(NOT_RECOMPUTED)}.", markup=False)
+    parts = "; ".join(f"{name} ({why})" for name, why in NOT_RECOMPUTED.items())
+    stdout.print(f"Not decided by mask and series alone: {parts}.", markup=False)
     stdout.print(INTENDED_USE, markup=False)
 
 

@@ -113,7 +113,7 @@ def test_what_is_equal_is_said_in_a_sentence(
 
     text = " ".join(capsys.readouterr().out.split())
     assert text.startswith("Equal: all ")
-    assert "Not decided by mask and series: service_version" in text
+    assert "Not decided by mask and series alone: service_version" in text
 
 
 @pytest.mark.parametrize("field", ["agatston_score", "volume_score_mm3", "lesion_count"])

@@ -83,6 +83,7 @@ def test_what_a_repeat_scan_would_score_is_said_in_a_line() -> None:
     )
 
     assert "82 to 121 in 90 % of scans (published: 13 % between two scans)" in text
+    assert text.count("Repeat scan") == 1
     assert "risk category 11-100: 40 %, 101-400: 60 %" in text
     assert "1-10: 0 %" not in text
 
