@@ -105,17 +105,27 @@ def export_onnx(
     content = model.SerializeToString(deterministic=True)
 
     difference = max_probability_difference(rounded, content, spec)
+    require_agreement(difference)
+    write_model_file(content, path)
+    return ExportedModel(path, spec, len(content), difference)
+
+
+def require_agreement(difference: float) -> None:
+    """Refuse an export whose file and network differ by more than the tolerance in probability."""
     if difference > MAX_PROBABILITY_DIFFERENCE:
         raise ModelRejected(
             f"PyTorch and ONNX Runtime differ by up to {difference:.2e} in probability; at most "
             f"{MAX_PROBABILITY_DIFFERENCE:.0e} is accepted. Nothing was written.",
             max_probability_difference=difference,
         )
+
+
+def write_model_file(content: bytes, path: Path) -> None:
+    """Write a model file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_bytes(content)
     unfinished.replace(path)
-    return ExportedModel(path, spec, len(content), difference)
 
 
 def load_onnx(path: Path, *, thread_count: int = 1) -> CalciumModel:

@@ -39,7 +39,7 @@ from calcium_scoring.model_input.spec import INPUT_NAME, METADATA_KEY, ModelSpec
 from model_training.augmentation import NO_AUGMENTATION
 from model_training.cases import TrainingCase
 from model_training.dataset import CropDataset, SamplingConfig
-from model_training.export_onnx import forget_origin, open_session
+from model_training.export_onnx import forget_origin, open_session, write_model_file
 
 _ORT_ERROR: Final = 3
 """ONNX Runtime logs from 0 (verbose) to 4 (fatal)."""
@@ -107,10 +107,7 @@ def convert_precision(
     forget_origin(model)
     _keep_metadata(model, metadata)
     onnx.checker.check_model(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_bytes(model.SerializeToString(deterministic=True))
-    unfinished.replace(path)
+    write_model_file(model.SerializeToString(deterministic=True), path)
 
 
 def calibration_windows(

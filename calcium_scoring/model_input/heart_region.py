@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from calcium_scoring.errors import ModelRejected
 from calcium_scoring.model_input.intensity import hu_to_model_units
+from calcium_scoring.model_input.spec import spec_values
 from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import MaskArray
@@ -74,23 +74,9 @@ class HeartSpec:
     @classmethod
     def from_json(cls, text: str) -> HeartSpec:
         """Read the text of a model file; a version or field that is not known is refused."""
-        try:
-            values = json.loads(text)
-            version = values["spec_version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelRejected("The model file carries no readable HeartSpec.") from error
-        if version != HEART_SPEC_VERSION:
-            raise ModelRejected(
-                f"The model file has HeartSpec version {version}; this cacscore reads version "
-                f"{HEART_SPEC_VERSION}.",
-                found=version,
-                accepted=HEART_SPEC_VERSION,
-            )
-        differing = sorted(set(values) ^ {field.name for field in fields(cls)})
-        if differing:
-            raise ModelRejected(
-                f"The HeartSpec has unknown or missing fields: {', '.join(differing)}."
-            )
+        values = spec_values(
+            text, cls.__name__, {field.name for field in fields(cls)}, HEART_SPEC_VERSION
+        )
         values["hu_range"] = tuple(values["hu_range"])
         values["smallest_shape"] = tuple(values["smallest_shape"])
         return cls(**values)

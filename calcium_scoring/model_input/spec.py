@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from dataclasses import asdict, dataclass, fields
-from typing import Final
+from typing import Any, Final
 
 from calcium_scoring.errors import ModelRejected
 from calcium_scoring.volume.label_map import Artery
@@ -24,6 +25,32 @@ CONFUSER_LABELS: Final = ("AORTA", "VALVE", "OTHER")
 """Calcium of the aortic wall; of the aortic valve and the mitral annulus; anything else that is
 dense, such as bone and metal."""
 ALL_LABELS: Final = (CORONARY_LABEL, *ARTERY_LABELS, *CONFUSER_LABELS)
+
+
+def spec_values(text: str, name: str, known: Set[str], accepted_version: int) -> dict[str, Any]:
+    """Read the fields of a specification from the text that a model file carries.
+
+    Raises
+    ------
+    ModelRejected
+        If the text is not readable, has another ``spec_version``, or other fields than ``known``.
+    """
+    try:
+        values: dict[str, Any] = json.loads(text)
+        version = values["spec_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelRejected(f"The model file carries no readable {name}.") from error
+    if version != accepted_version:
+        raise ModelRejected(
+            f"The model file has {name} version {version}; this cacscore reads version "
+            f"{accepted_version}.",
+            found=version,
+            accepted=accepted_version,
+        )
+    differing = sorted(set(values) ^ known)
+    if differing:
+        raise ModelRejected(f"The {name} has unknown or missing fields: {', '.join(differing)}.")
+    return values
 
 
 @dataclass(frozen=True)
@@ -75,23 +102,9 @@ class ModelSpec:
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
         """Read the text of a model file; a version or field that is not known is refused."""
-        try:
-            values = json.loads(text)
-            version = values["spec_version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelRejected("The model file carries no readable ModelSpec.") from error
-        if version != SPEC_VERSION:
-            raise ModelRejected(
-                f"The model file has ModelSpec version {version}; this cacscore reads version "
-                f"{SPEC_VERSION}.",
-                found=version,
-                accepted=SPEC_VERSION,
-            )
-        differing = sorted(set(values) ^ {field.name for field in fields(cls)})
-        if differing:
-            raise ModelRejected(
-                f"The ModelSpec has unknown or missing fields: {', '.join(differing)}."
-            )
+        values = spec_values(
+            text, cls.__name__, {field.name for field in fields(cls)}, SPEC_VERSION
+        )
         try:
             values["hu_range"] = tuple(values["hu_range"])
             values["labels"] = tuple(values["labels"])

@@ -14,7 +14,7 @@ import numpy as np
 from calcium_scoring.phantom.anatomy import Anatomy
 from calcium_scoring.phantom.deposits import Deposit
 from calcium_scoring.phantom.organ_calcium import sample_enteric_content, sample_organ_calcium
-from calcium_scoring.phantom.placing import chance, cluster, free, in_wall
+from calcium_scoring.phantom.placing import along_wall, chance, cluster, free, in_wall
 from calcium_scoring.phantom.settings import BURDEN_RANGES
 from calcium_scoring.phantom.shapes import Tube, frame_along
 from calcium_scoring.phantom.structures import Structure
@@ -89,32 +89,16 @@ def _aortic_lesion(
     angle = float(rng.uniform(0.0, 2.0 * np.pi))
     excess_hu = float(np.clip(rng.lognormal(np.log(560.0), 0.5), 130.0, 1800.0))
     size = float(rng.lognormal(0.0, 0.5))
-    count = 1 if rng.random() < 0.75 else int(rng.integers(2, 7))
-    direction = 1 if rng.random() < 0.5 else -1
-    deposits = []
-    for number in range(count):
-        here = index + direction * number
-        if not 1 <= here < len(aorta.points) - 1:
-            break
-        radii_mm = (
-            1.5 * size * float(rng.uniform(0.6, 2.0)),
-            1.5 * size * float(rng.uniform(0.6, 2.8)),
-            float(np.clip(0.7 * size * rng.uniform(0.7, 1.4), 0.4, 1.8)),
-        )
-        deposits.append(
-            in_wall(
-                aorta,
-                here,
-                angle,
-                body_scale=body_scale,
-                radii_mm=radii_mm,
-                excess_hu=excess_hu * float(rng.uniform(0.7, 1.3)),
-                owner=Structure.AORTIC_WALL_CALCIUM,
-                rng=rng,
-            )
-        )
-        angle += float(rng.normal(0.0, 0.25))
-    return deposits
+    return along_wall(
+        aorta,
+        index,
+        angle,
+        size=size,
+        excess_hu=excess_hu,
+        owner=Structure.AORTIC_WALL_CALCIUM,
+        body_scale=body_scale,
+        rng=rng,
+    )
 
 
 def _aortic_valve(

@@ -48,6 +48,46 @@ def in_wall(
     )
 
 
+def along_wall(
+    tube: Tube,
+    index: int,
+    angle: float,
+    *,
+    size: float,
+    excess_hu: float,
+    owner: Artery | Structure,
+    body_scale: float,
+    rng: np.random.Generator,
+) -> list[Deposit]:
+    """Return a fleck, a plate, or a band of plates in the wall of a wide tube, from a place on."""
+    count = 1 if rng.random() < 0.75 else int(rng.integers(2, 7))
+    direction = 1 if rng.random() < 0.5 else -1
+    deposits = []
+    for number in range(count):
+        here = index + direction * number
+        if not 1 <= here < len(tube.points) - 1:
+            break
+        radii_mm = (
+            1.5 * size * float(rng.uniform(0.6, 2.0)),
+            1.5 * size * float(rng.uniform(0.6, 2.8)),
+            float(np.clip(0.7 * size * rng.uniform(0.7, 1.4), 0.4, 1.8)),
+        )
+        deposits.append(
+            in_wall(
+                tube,
+                here,
+                angle,
+                body_scale=body_scale,
+                radii_mm=radii_mm,
+                excess_hu=excess_hu * float(rng.uniform(0.7, 1.3)),
+                owner=owner,
+                rng=rng,
+            )
+        )
+        angle += float(rng.normal(0.0, 0.25))
+    return deposits
+
+
 def free(
     centre_mm: Vectors,
     radii_mm: tuple[float, float, float],

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from calcium_scoring.phantom.deposits import Deposit
-from calcium_scoring.phantom.placing import chance, cluster, free, in_wall
+from calcium_scoring.phantom.placing import along_wall, chance, cluster, free
 from calcium_scoring.phantom.shapes import Tube, Vectors, frame_along
 from calcium_scoring.phantom.structures import Structure
 from model_training.backgrounds.marks import ScanMarks, tube_through
@@ -71,32 +71,16 @@ def _wall_lesion(tube: Tube, rng: np.random.Generator) -> list[Deposit]:
     index = int(rng.integers(1, len(tube.points) - 1))
     angle = float(rng.uniform(0.0, 2.0 * np.pi))
     excess_hu, size = _dense(rng, 560.0), float(rng.lognormal(0.0, 0.5))
-    count = 1 if rng.random() < 0.75 else int(rng.integers(2, 7))
-    direction = 1 if rng.random() < 0.5 else -1
-    deposits = []
-    for number in range(count):
-        here = index + direction * number
-        if not 1 <= here < len(tube.points) - 1:
-            break
-        radii_mm = (
-            1.5 * size * float(rng.uniform(0.6, 2.0)),
-            1.5 * size * float(rng.uniform(0.6, 2.8)),
-            float(np.clip(0.7 * size * rng.uniform(0.7, 1.4), 0.4, 1.8)),
-        )
-        deposits.append(
-            in_wall(
-                tube,
-                here,
-                angle,
-                body_scale=1.0,
-                radii_mm=radii_mm,
-                excess_hu=excess_hu * float(rng.uniform(0.7, 1.3)),
-                owner=Structure.AORTIC_WALL_CALCIUM,
-                rng=rng,
-            )
-        )
-        angle += float(rng.normal(0.0, 0.25))
-    return deposits
+    return along_wall(
+        tube,
+        index,
+        angle,
+        size=size,
+        excess_hu=excess_hu,
+        owner=Structure.AORTIC_WALL_CALCIUM,
+        body_scale=1.0,
+        rng=rng,
+    )
 
 
 def _aortic_valve(marks: ScanMarks, rate: float, rng: np.random.Generator) -> list[Deposit]:

@@ -25,7 +25,7 @@ from model_training.evaluation.summary import summarise
 from model_training.evaluation.terminal_report import terminal_tables
 from model_training.evaluation.wording import value_text
 from model_training.evaluation.write_evaluation import PAGE, write_evaluation, write_worst_cases
-from model_training.importers.__main__ import roi_meanings
+from model_training.importers.__main__ import NoAnnotationMeansZero, RoiNames, roi_meanings
 from model_training.importers.data_sets import DataSet, DataSetKind, ImportOptions
 from model_training.importers.imported_case import RefusedCase
 from model_training.simulate import is_simulated
@@ -71,17 +71,8 @@ def evaluate(
             f"{', '.join(DataSetKind)}."
         ),
     ] = None,
-    no_annotation_means_zero: Annotated[
-        bool,
-        typer.Option(
-            "--no-annotation-means-zero",
-            help="COCA gated: patients without an XML file have no calcium.",
-        ),
-    ] = False,
-    roi_name: Annotated[
-        list[str] | None,
-        typer.Option(help="COCA gated: 'NAME=LAD' or 'NAME=NONE'. May be repeated."),
-    ] = None,
+    no_annotation_means_zero: NoAnnotationMeansZero = False,
+    roi_name: RoiNames = None,
     out: Annotated[
         Path, typer.Option(help="Folder for the page, the figures, plots and pictures.")
     ] = DEFAULT_OUT,

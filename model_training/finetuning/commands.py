@@ -35,7 +35,7 @@ from model_training.finetuning.user_cases import (
     patient_of,
     split_cases,
 )
-from model_training.importers.__main__ import roi_meanings
+from model_training.importers.__main__ import NoAnnotationMeansZero, RoiNames, roi_meanings
 from model_training.importers.data_sets import DataSetKind, ImportOptions
 from model_training.settings import read_training_config
 from model_training.simulate import is_simulated
@@ -79,17 +79,8 @@ def finetune(
             min=0.05, max=0.9, help="Of the patients, where none was imported for validation."
         ),
     ] = 0.2,
-    no_annotation_means_zero: Annotated[
-        bool,
-        typer.Option(
-            "--no-annotation-means-zero",
-            help="COCA gated: patients without an XML file have no calcium.",
-        ),
-    ] = False,
-    roi_name: Annotated[
-        list[str] | None,
-        typer.Option(help="COCA gated: 'NAME=LAD' or 'NAME=NONE'. May be repeated."),
-    ] = None,
+    no_annotation_means_zero: NoAnnotationMeansZero = False,
+    roi_name: RoiNames = None,
     seed: Annotated[int, typer.Option(min=0)] = FineTuning.seed,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = (
         Bootstrap.resamples

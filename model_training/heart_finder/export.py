@@ -12,7 +12,6 @@ import onnx
 import torch
 from scipy.special import expit
 
-from calcium_scoring.errors import ModelRejected
 from calcium_scoring.model_input.heart_region import (
     HEART_INPUT_NAME,
     HEART_METADATA_KEY,
@@ -20,10 +19,11 @@ from calcium_scoring.model_input.heart_region import (
     HeartSpec,
 )
 from model_training.export_onnx import (
-    MAX_PROBABILITY_DIFFERENCE,
     OPSET,
     forget_origin,
     heart_model_of,
+    require_agreement,
+    write_model_file,
 )
 from model_training.heart_finder.network import HeartFinder
 
@@ -49,16 +49,8 @@ def export_heart_finder(network: HeartFinder, spec: HeartSpec, path: Path) -> fl
         with torch.no_grad():
             by_torch = network(torch.from_numpy(ct_coarse)).numpy()
         largest = max(largest, float(np.abs(expit(predict(ct_coarse)) - expit(by_torch)).max()))
-    if largest > MAX_PROBABILITY_DIFFERENCE:
-        raise ModelRejected(
-            f"PyTorch and ONNX Runtime differ by up to {largest:.2e} in probability; at most "
-            f"{MAX_PROBABILITY_DIFFERENCE:.0e} is accepted. Nothing was written.",
-            max_probability_difference=largest,
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    require_agreement(largest)
+    write_model_file(content, path)
     return largest
 
 

@@ -20,6 +20,21 @@ from model_training.importers.pairs import LABEL_NAMES
 app = typer.Typer(add_completion=False)
 console = Console()
 
+NoAnnotationMeansZero = Annotated[
+    bool,
+    typer.Option(
+        "--no-annotation-means-zero",
+        help="COCA gated: patients without an XML file have no calcium.",
+    ),
+]
+RoiNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="COCA gated: what another name of a region means, as 'NAME=LAD', or "
+        "'NAME=NONE' for what is no coronary calcium. May be repeated."
+    ),
+]
+
 
 @app.command()
 def import_cases(
@@ -33,20 +48,8 @@ def import_cases(
     report: Annotated[
         Path | None, typer.Option(help="Also write everything that was found as JSON.")
     ] = None,
-    no_annotation_means_zero: Annotated[
-        bool,
-        typer.Option(
-            "--no-annotation-means-zero",
-            help="COCA gated: patients without an XML file have no calcium.",
-        ),
-    ] = False,
-    roi_name: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="COCA gated: what another name of a region means, as 'NAME=LAD', or "
-            "'NAME=NONE' for what is no coronary calcium. May be repeated."
-        ),
-    ] = None,
+    no_annotation_means_zero: NoAnnotationMeansZero = False,
+    roi_name: RoiNames = None,
     keep_incomplete: Annotated[
         bool,
         typer.Option(
