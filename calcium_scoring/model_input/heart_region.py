@@ -14,14 +14,14 @@ from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from calcium_scoring.model_input.intensity import hu_to_model_units
 from calcium_scoring.model_input.spec import spec_values
 from calcium_scoring.volume.ct_volume import CtVolume, HuArray
 from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import MaskArray
-from calcium_scoring.volume.resampling import in_plane_grid
+from calcium_scoring.volume.resampling import Box, InPlaneResampler, in_plane_grid
 
 HEART_SPEC_VERSION: Final = 1
 """Raised whenever the meaning of a field changes; a service refuses any other version."""
@@ -102,32 +102,51 @@ class HeartRegion:
 
     @property
     def mask(self) -> MaskArray:
-        """(slice, row, column) on the grid of the scan."""
+        """(slice, row, column) on the grid of the scan; made anew each time it is asked for."""
         # Both grids share their axes, so each axis is read by itself.
         index = np.linalg.solve(self.coarse.affine, self.native.affine)
-        slices, rows, columns = self.native.shape
         last = self.coarse.shape[0] - 1
-        inside = np.empty(self.native.shape, dtype=np.bool_)
-        plane = np.empty((rows, columns), dtype=np.float32)
-        for number in range(slices):
+        resampler = InPlaneResampler(self.coarse, self.native)
+        # Memory that is never written to is never taken: most of a chest lies outside.
+        inside = np.zeros(self.native.shape, dtype=np.bool_)
+        box = self._native_box(index)
+        for number in range(self.native.shape[0]):
             position = float(np.clip(index[0, 0] * number + index[0, 3], 0, last))
             low = int(position)
+            high = min(low + 1, last)
+            # What lies between is no nearer than the nearest.
+            if min(self.distance_mm[low].min(), self.distance_mm[high].min()) > self.margin_mm:
+                continue
             share = np.float32(position - low)
-            distance = (1 - share) * self.distance_mm[low] + share * self.distance_mm[
-                min(low + 1, last)
-            ]
-            ndimage.affine_transform(
-                distance,
-                np.array([index[1, 1], index[2, 2]]),
-                np.array([index[1, 3], index[2, 3]]),
-                output_shape=(rows, columns),
-                output=plane,
-                order=1,
-                mode="nearest",
-                prefilter=False,
-            )
-            inside[number] = plane <= self.margin_mm
+            distance = (1 - share) * self.distance_mm[low] + share * self.distance_mm[high]
+            inside[number][box] = resampler.resample(distance, box) <= self.margin_mm
         return inside
+
+    def _native_box(self, index: NDArray[np.float64]) -> Box:
+        """Return rows and columns of the scan beyond which no pixel can be inside."""
+        near = self.distance_mm <= self.margin_mm
+        rows, columns = (
+            _reach(near.any(axis=others), index[axis, axis], index[axis, 3], size)
+            for axis, others, size in (
+                (1, (0, 2), self.native.shape[1]),
+                (2, (0, 1), self.native.shape[2]),
+            )
+        )
+        return rows, columns
+
+
+def _reach(near: MaskArray, scale: float, offset: float, size: int) -> slice:
+    """Return the pixels, of ``size`` along an axis, that are interpolated from a near voxel.
+
+    ``near`` says so of the coarse voxels along the axis, where pixel ``i`` lies at
+    ``scale * i + offset``.
+    """
+    found = np.flatnonzero(near)
+    if not found.size:
+        return slice(0, 0)
+    position = np.clip(scale * np.arange(size) + offset, 0, near.size - 1)
+    reached = np.flatnonzero((position > found[0] - 1.0) & (position < found[-1] + 1.0))
+    return slice(int(reached[0]), int(reached[-1]) + 1)
 
 
 def find_heart(volume: CtVolume, spec: HeartSpec, predict: PredictHeart) -> HeartRegion | None:
@@ -178,7 +197,9 @@ def coarse_volume(
         _cover(geometry.shape[axis], coarse.shape[axis], index[axis, axis], index[axis, 3])
         for axis in range(3)
     ]
-    thin = np.stack([weights[1] @ plane @ weights[2].T for plane in values])
+    # A cube covers few voxels: nearly all weights are 0.
+    rows, columns = (sparse.csr_array(weights[axis]) for axis in (1, 2))
+    thin = np.stack([(columns @ (rows @ plane).T).T for plane in values])
     averaged: NDArray[np.float32] = np.tensordot(weights[0], thin, axes=1).astype(np.float32)
     return averaged, coarse
 

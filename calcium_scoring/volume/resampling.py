@@ -5,13 +5,21 @@ Slices are never interpolated: the score is defined on the slices as acquired.
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from calcium_scoring.volume.geometry import VolumeGeometry
+
+Box: TypeAlias = tuple[slice, slice]
+"""Rows and columns of a slice, both with a start and a stop within it."""
+
+_ON_A_PIXEL: Final = 1e-6
+"""A position this near to the middle of a pixel, in pixels, is that pixel: what two grids of the
+same pixels differ by in floating point."""
 
 
 def in_plane_grid(geometry: VolumeGeometry, pixel_spacing_mm: float) -> VolumeGeometry:
@@ -42,6 +50,95 @@ def in_plane_grid(geometry: VolumeGeometry, pixel_spacing_mm: float) -> VolumeGe
     return VolumeGeometry(shape, affine)
 
 
+@dataclass(frozen=True, eq=False)
+class _AxisReading:
+    """Which two source pixels each target pixel lies between, and the share of each."""
+
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    low_share: NDArray[np.float32]
+    high_share: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, scale: float, offset: float, source: int, target: int) -> _AxisReading:
+        position = np.clip(scale * np.arange(target) + offset, 0.0, source - 1.0)
+        nearest = np.rint(position)
+        position = np.where(np.abs(position - nearest) < _ON_A_PIXEL, nearest, position)
+        low = np.floor(position).astype(np.intp)
+        share = position - low
+        return cls(
+            low,
+            np.minimum(low + 1, source - 1),
+            (1.0 - share).astype(np.float32),
+            share.astype(np.float32),
+        )
+
+    def within(self, part: slice, source_start: int) -> _AxisReading:
+        return _AxisReading(
+            self.low[part] - source_start,
+            # Where the share of the upper pixel is 0 it may lie just beyond what is given.
+            np.where(self.high_share[part] > 0.0, self.high[part], self.low[part]) - source_start,
+            self.low_share[part],
+            self.high_share[part],
+        )
+
+
+class InPlaneResampler:
+    """Linear interpolation between the pixels of two grids, of whole slices or of a box of them.
+
+    Both grids must share their in-plane axes (up to sign), as a grid and its :func:`in_plane_grid`
+    do; beyond the outermost pixel centres the edge value is used. Each pixel is computed by itself
+    from its four neighbours, rows first, in float32: a box of the target holds the same bits
+    whether it is computed alone or as part of the slice. About six times as fast as
+    :func:`scipy.ndimage.affine_transform`, from which it differs by rounding only.
+    """
+
+    def __init__(self, source: VolumeGeometry, target: VolumeGeometry) -> None:
+        to_source = np.linalg.solve(source.affine, target.affine)
+        self._rows, self._columns = (
+            _AxisReading.of(
+                to_source[axis, axis], to_source[axis, 3], source.shape[axis], target.shape[axis]
+            )
+            for axis in (1, 2)
+        )
+        self._whole = slice(0, target.shape[1]), slice(0, target.shape[2])
+
+    def resample(
+        self,
+        values: NDArray[np.float32],
+        box: Box | None = None,
+        *,
+        source_start: tuple[int, int] = (0, 0),
+    ) -> NDArray[np.float32]:
+        """Return a slice (row, column) on the target grid, or a box of it.
+
+        ``values`` (row, column) is a slice of the source grid, or a part of it that begins at
+        ``source_start`` and holds all that the box is interpolated from (:meth:`source_box`).
+        """
+        row_part, column_part = self._whole if box is None else box
+        rows = self._rows.within(row_part, source_start[0])
+        columns = self._columns.within(column_part, source_start[1])
+        between = values[rows.low]
+        between *= rows.low_share[:, np.newaxis]
+        upper = values[rows.high]
+        upper *= rows.high_share[:, np.newaxis]
+        between += upper
+        resampled: NDArray[np.float32] = np.take(between, columns.low, axis=1)
+        resampled *= columns.low_share
+        upper = np.take(between, columns.high, axis=1)
+        upper *= columns.high_share
+        resampled += upper
+        return resampled
+
+    def source_box(self, box: Box) -> Box:
+        """Return the box of the source grid from which a box of the target is interpolated."""
+        rows, columns = (
+            slice(int(reading.low[part].min()), int(reading.high[part].max()) + 1)
+            for reading, part in ((self._rows, box[0]), (self._columns, box[1]))
+        )
+        return rows, columns
+
+
 def resample_slice(
     values: NDArray[np.float32],
     source: VolumeGeometry,
@@ -56,6 +153,8 @@ def resample_slice(
     :func:`in_plane_grid` do. ``order`` 1 is linear, 0 nearest neighbour; beyond the outermost
     pixel centres the edge value is used, or ``outside`` where it is given.
     """
+    if order == 1 and outside is None:
+        return InPlaneResampler(source, target).resample(values)
     to_source = np.linalg.solve(source.affine, target.affine)
     scale = np.array([to_source[1, 1], to_source[2, 2]])
     offset = np.array([to_source[1, 3], to_source[2, 3]])
