@@ -156,10 +156,20 @@ def export(
     heart: Annotated[
         Path | None, typer.Option(help="ONNX file of the heart finder, to travel inside.")
     ] = None,
+    naming_weight: Annotated[
+        float, typer.Option(min=0.0, help="Say of the naming channels in what is calcium.")
+    ] = 0.0,
+    piece_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of its piece in a voxel's decision.")
+    ] = 0.0,
 ) -> None:
     """Write the ONNX file that the service reads, if it agrees with the checkpoint."""
     trained = load_checkpoint(checkpoint)
-    spec = trained.config.model_spec(model_version=model_version, is_provisional=provisional)
+    spec = replace(
+        trained.config.model_spec(model_version=model_version, is_provisional=provisional),
+        naming_weight=naming_weight,
+        piece_share=piece_share,
+    )
     exported = export_onnx(
         trained.network, spec, out, heart_finder=None if heart is None else heart.read_bytes()
     )

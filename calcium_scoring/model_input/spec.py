@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 from calcium_scoring.errors import ModelRejected
 from calcium_scoring.volume.label_map import Artery
 
-SPEC_VERSION: Final = 2
+SPEC_VERSION: Final = 3
 """Raised whenever the meaning of a field changes; a service refuses any other version."""
 
 METADATA_KEY: Final = "cacscore_model_spec"
@@ -74,9 +75,15 @@ class ModelSpec:
     size_multiple: int = 16
     """Stride of the deepest feature map."""
     labels: tuple[str, ...] = (CORONARY_LABEL,)
-    """Meaning of the output channels. ``CORONARY``, the first, is a sigmoid and alone decides what
-    is coronary calcium. Channels after it, if any, are the logits of one softmax that says what a
-    dense voxel is: ``ARTERY_LABELS``, then ``CONFUSER_LABELS``."""
+    """Meaning of the output channels. ``CORONARY``, the first, is a sigmoid: is it coronary
+    calcium? Channels after it, if any, are the logits of one softmax that says what a dense voxel
+    is: ``ARTERY_LABELS``, then ``CONFUSER_LABELS``."""
+    naming_weight: float = 0.0
+    """How much the softmax has a say in what is coronary calcium: its log odds of any artery are
+    added to those of the first channel with this weight. Our choice; 0 leaves it to the first."""
+    piece_share: float = 0.0
+    """How much of the decision on a voxel is that on its piece, the connected dense voxels of its
+    slice: 0 decides each voxel alone (the paper), 1 decides whole pieces. Our choice."""
     probability_threshold: float = 0.5
     """Paper, 2.5."""
     threshold_hu: float = 130.0
@@ -89,11 +96,26 @@ class ModelSpec:
                 f"The output channels {', '.join(self.labels)} are unknown; {CORONARY_LABEL} "
                 f"alone or {', '.join(ALL_LABELS)} is accepted."
             )
+        if not 0.0 <= self.piece_share <= 1.0 or not 0.0 <= self.naming_weight < math.inf:
+            raise ValueError(
+                f"The share of the piece is {self.piece_share} and the weight of the naming "
+                f"{self.naming_weight}; 0 to 1, and a number from 0 on, are accepted."
+            )
+        if self.naming_weight and not self.has_artery_labels:
+            raise ValueError(
+                "A network without naming channels has no say for them: the weight of the naming "
+                f"is {self.naming_weight}; only 0 is accepted."
+            )
 
     @property
     def has_artery_labels(self) -> bool:
         """Whether the network tells the arteries apart."""
         return len(self.labels) > 1
+
+    @property
+    def decides_voxels_alone(self) -> bool:
+        """Whether the first channel decides on each voxel, and nothing else does."""
+        return self.piece_share == 0.0 and self.naming_weight == 0.0
 
     def to_json(self) -> str:
         """Return the text that goes into the model file."""

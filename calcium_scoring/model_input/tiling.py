@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.special import logsumexp
 
 from calcium_scoring.model_input.preprocessing import ModelArray, SliceWindows, padded_size
 from calcium_scoring.model_input.spec import ARTERY_LABELS, CONFUSER_LABELS, ModelSpec
@@ -46,8 +47,13 @@ KIND_NAMES: Final = (*ARTERY_LABELS, *CONFUSER_LABELS)
 """What a network that names calls a dense voxel: the channels behind the one that decides."""
 
 _ARTERY_CHANNELS: Final = slice(1, 1 + len(ARTERY_LABELS))
+_CONFUSER_CHANNELS: Final = slice(1 + len(ARTERY_LABELS), 1 + len(KIND_NAMES))
 _KIND_CHANNELS: Final = slice(1, 1 + len(KIND_NAMES))
 _EIGHT: Final = np.ones((3, 3), dtype=np.bool_)
+
+_SURE: Final = 14.0
+"""Log odds count no further: beyond one in a million, one pixel must not outvote its piece. Our
+choice."""
 
 
 def segment_volume(
@@ -79,6 +85,9 @@ def search_volume(
     region: MaskArray | None = None,
 ) -> SearchedVolume:
     """Label the calcium of a volume: probability and HU thresholds, on the scan's own grid.
+
+    What has a say in the probability of a voxel (its own pixels alone, the channels that name, the
+    connected piece that it belongs to) is in the specification of the model.
 
     Where the network tells arteries apart, a connected piece of calcium within a slice gets the
     artery whose logits, summed over its pixels, are the highest (our choice): a single pixel says
@@ -161,7 +170,7 @@ def _dense_pixels(
 def _decide(index: int, dense: MaskArray, logits: ModelArray, place: _Place, said: _Said) -> None:
     """Keep what the network says of the dense pixels of one slice."""
     spec = place.spec
-    probability = _on_scan(_sigmoid(logits[0]), place)
+    probability = _probability(dense, logits, place)
     is_calcium = dense & (probability >= spec.probability_threshold)
     if is_calcium.any():
         said.labels[index][place.native] = _named(is_calcium, logits, place)
@@ -171,6 +180,26 @@ def _decide(index: int, dense: MaskArray, logits: ModelArray, place: _Place, sai
     said.probabilities.append(probability[dense])
     if spec.has_artery_labels:
         said.kinds.append(_kinds(pixels, logits, place))
+
+
+def _probability(dense: MaskArray, logits: ModelArray, place: _Place) -> ModelArray:
+    """Return the probability of coronary calcium of the pixels ``native``; meant where ``dense``.
+
+    The log odds of the deciding channel, plus those of any artery against any confuser with the
+    weight of the specification, are mixed with their mean over the pixel's connected piece.
+    """
+    spec = place.spec
+    if spec.decides_voxels_alone:
+        return _on_scan(_sigmoid(logits[0]), place)
+    odds = np.clip(logits[0], -_SURE, _SURE)
+    if spec.naming_weight:
+        arteries, confusers = logits[_ARTERY_CHANNELS], logits[_CONFUSER_CHANNELS]
+        named = logsumexp(arteries, axis=0) - logsumexp(confusers, axis=0)
+        odds = odds + spec.naming_weight * np.clip(named, -_SURE, _SURE)
+    own = _on_scan(odds.astype(np.float32), place)
+    pieces, count = ndimage.label(dense, structure=_EIGHT)
+    means = ndimage.mean(own, pieces, np.arange(count + 1)).astype(np.float32)
+    return _sigmoid((1.0 - spec.piece_share) * own + spec.piece_share * means[pieces])
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,10 +48,25 @@ def test_text_that_is_no_specification_is_refused(
         kind.from_json(text)
 
 
-def test_a_model_of_the_first_version_is_refused_by_name() -> None:
-    """Its channels were sigmoids beside each other; read as a softmax they would name arteries."""
-    with pytest.raises(ModelRejected, match="ModelSpec version 1; this cacscore reads version 2"):
-        ModelSpec.from_json(changed(ModelSpec().to_json(), spec_version=1))
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_model_of_an_earlier_version_is_refused_by_name(version: int) -> None:
+    """Channels of the first were sigmoids beside each other: as a softmax they would name
+    arteries."""
+    with pytest.raises(ModelRejected, match=f"version {version}; this cacscore reads version 3"):
+        ModelSpec.from_json(changed(ModelSpec().to_json(), spec_version=version))
+
+
+@pytest.mark.parametrize(
+    "rule", [{"piece_share": 1.1}, {"piece_share": -0.1}, {"naming_weight": float("nan")}]
+)
+def test_a_rule_of_decision_out_of_range_is_refused(rule: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="are accepted"):
+        ModelSpec(labels=ALL_LABELS, **rule)
+
+
+def test_a_network_that_names_nothing_gives_the_naming_no_say() -> None:
+    with pytest.raises(ValueError, match="only 0 is accepted"):
+        ModelSpec(naming_weight=0.5)
 
 
 def test_a_heart_finder_of_another_version_is_refused_by_name() -> None:

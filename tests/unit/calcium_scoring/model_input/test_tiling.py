@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,56 @@ def test_the_first_channel_alone_decides_what_is_coronary(confuser: str) -> None
 
     assert artery_at(marked, 5, 5) == "RCA"
     assert not refused.calcium_mask.any()
+
+
+def decided(spec: ModelSpec, logits_at: Mapping[Pixel, Mapping[str, float]]) -> list[bool]:
+    """Whether three dense pixels in a row are calcium."""
+    volume = dense_volume((0, 5, 5), (0, 5, 6), (0, 5, 7), shape=(1, 16, 16))
+    return segment_volume(volume, spec, network(logits_at)).calcium_mask[0, 5, 5:8].tolist()
+
+
+@pytest.mark.parametrize(
+    ("piece_share", "expected"),
+    [
+        (0.0, [True, False, False]),  # log odds 5, -1, -1
+        (1.0, [True, True, True]),  # their mean, 1
+        (0.4, [True, False, False]),  # -1 * 0.6 + 1 * 0.4 = -0.2
+        (0.6, [True, True, True]),  # -1 * 0.4 + 1 * 0.6 = 0.2
+    ],
+)
+def test_a_piece_has_its_share_in_the_decision_on_its_voxels(
+    piece_share: float, expected: list[bool]
+) -> None:
+    opinions = {(5, 5): {"CORONARY": 5.0}, (5, 6): {"CORONARY": -1.0}, (5, 7): {"CORONARY": -1.0}}
+
+    assert decided(replace(NAMING, piece_share=piece_share), opinions) == expected
+
+
+def test_one_pixel_cannot_outvote_its_piece_beyond_one_in_a_million() -> None:
+    opinions = {(5, 5): {"CORONARY": 50.0}, (5, 6): {"CORONARY": -8.0}, (5, 7): {"CORONARY": -8.0}}
+
+    assert decided(replace(NAMING, piece_share=1.0), opinions) == [False] * 3
+
+
+def test_what_the_voxel_is_called_counts_with_its_weight() -> None:
+    """Of seven names one speaks with logit 6: log odds ln((e^6 + 3) / 3) of any artery."""
+    opinions = {
+        (5, 5): {"CORONARY": -2.4, "LAD": 6.0},  # 0.5 * 4.91 = 2.45
+        (5, 6): {"CORONARY": -2.5, "LAD": 6.0},
+        (5, 7): {"CORONARY": 2.4, "OTHER": 6.0},  # 0.5 * -ln((e^6 + 2) / 4) = -2.31
+    }
+
+    assert decided(replace(NAMING, naming_weight=0.5), opinions) == [True, False, True]
+    assert decided(NAMING, opinions) == [False, False, True]
+
+
+def test_pieces_of_two_lesions_do_not_decide_for_each_other() -> None:
+    volume = dense_volume((0, 5, 5), (0, 5, 7), shape=(1, 16, 16))
+    opinions = {(5, 5): {"CORONARY": 9.0}, (5, 7): {"CORONARY": -1.0}}
+
+    mask = segment_volume(volume, replace(NAMING, piece_share=1.0), network(opinions)).calcium_mask
+
+    assert mask[0, 5, 5:8].tolist() == [True, False, False]
 
 
 def test_a_binary_network_names_no_artery() -> None:
