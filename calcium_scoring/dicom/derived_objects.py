@@ -12,10 +12,12 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from pydicom.datadict import dictionary_VR
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from calcium_scoring.dicom.headers import PARSER_ERRORS, number, text
 from calcium_scoring.dicom.uids import derived_uid
+from calcium_scoring.version import __version__
 
 MANUFACTURER: Final = "cacscore"
 
@@ -146,6 +148,51 @@ def moment_of(header: Dataset) -> tuple[str, str]:
             is_time = time is not None and re.fullmatch(_TIME, time)
             return date, time if time is not None and is_time else UNDATED[1]
     return UNDATED
+
+
+def new_object(
+    header: Dataset,
+    model: Algorithm,
+    *,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    series_instance_uid: str,
+    series_number: int,
+    instance_number: int,
+    modality: str,
+    series_description: str,
+) -> Dataset:
+    """Return an object with all that is the same for each: patient, study, series, equipment.
+
+    ``header`` is that of an instance of the source series. The object has a file meta information
+    for Explicit VR Little Endian and is dated by its series; ``save_as`` writes it.
+    """
+    result = patient_and_study(header)
+    result.file_meta = FileMetaDataset()
+    result.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    result.file_meta.MediaStorageSOPClassUID = UID(sop_class_uid)
+    result.file_meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
+    result.SOPClassUID = sop_class_uid
+    result.SOPInstanceUID = sop_instance_uid
+    result.SeriesInstanceUID = series_instance_uid
+    result.SeriesNumber = series_number
+    result.InstanceNumber = instance_number
+    result.Modality = modality
+    result.SeriesDescription = series_description
+    result.Manufacturer = MANUFACTURER
+    result.ManufacturerModelName = model.name[:64]
+    result.SoftwareVersions = [f"cacscore {__version__}", f"model {model.version}"[:64]]
+    result.DeviceSerialNumber = model.sha256[:64] or "0"
+    result.ContentDate, result.ContentTime = moment_of(header)
+    return result
+
+
+def reference_to(header: Dataset) -> Dataset:
+    """Return an item that refers to an instance of the source."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = header.SOPClassUID
+    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    return item
 
 
 def date_by_series(result: Dataset, header: Dataset) -> None:

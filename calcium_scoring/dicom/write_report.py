@@ -236,7 +236,9 @@ def _artery_groups(
     """Return a group for each artery with its score; with no arteries known, for all calcium."""
     header = series.instances[0]
     scores_of: dict[int, CalciumScores] = (
-        {CORONARY: report.total} if report.arteries is None else dict(report.arteries)
+        {CORONARY: report.total}
+        if report.arteries is None
+        else {int(artery): scores for artery, scores in report.arteries.items()}
     )
     groups: list[Any] = []
     for label, scores in scores_of.items():
