@@ -6,12 +6,15 @@ SNOMED CT, DCM: PS3.16 D). The scores are those of TID 3905 (calcium scoring res
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from calcium_scoring.volume.label_map import CORONARY, Artery
+
+CodedConcept: TypeAlias = Code
+"""Value, scheme designator and meaning, for whoever must not know pydicom."""
 
 CORONARY_ARTERY: Final = Code("41801008", "SCT", "Coronary artery")
 
@@ -42,6 +45,7 @@ CALCIUM_TYPES: Final = frozenset(
 ARTIFICIAL_INTELLIGENCE: Final = codes.DCM.ArtificialIntelligence
 
 CALCIUM_SCORE: Final = Code("112058", "DCM", "Calcium score")
+CALCIUM_SCORE_FINDING: Final = Code("450360000", "SCT", "Coronary artery calcium score")
 AGATSTON_METHOD: Final = Code("112055", "DCM", "Agatston scoring method")
 AGATSTON_THRESHOLD: Final = Code("122657", "DCM", "Agatston Score Threshold")
 CALCIUM_VOLUME: Final = Code("122660", "DCM", "Calcium Volume")

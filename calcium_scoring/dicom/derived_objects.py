@@ -150,6 +150,12 @@ def moment_of(header: Dataset) -> tuple[str, str]:
     return UNDATED
 
 
+def study_date(header: Dataset) -> str | None:
+    """Return the date of the study (DA); None where there is none, or none that is a date."""
+    date = text(header, "StudyDate")
+    return date if date is not None and re.fullmatch(_DATE, date) else None
+
+
 def new_object(
     header: Dataset,
     model: Algorithm,
