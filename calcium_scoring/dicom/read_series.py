@@ -93,6 +93,8 @@ class CtSeries:
         What was not scored, and why. File names and series descriptions are the sender's own.
     file_count
         Files in the upload.
+    paths
+        The file of each instance, one for each slice; they are the caller's to remove.
     """
 
     volume: CtVolume
@@ -101,6 +103,7 @@ class CtSeries:
     other_series: tuple[OtherSeries, ...]
     left_out_files: tuple[LeftOutFile, ...]
     file_count: int
+    paths: tuple[Path, ...] = ()
 
 
 def read_ct_series(upload: Path, workdir: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> CtSeries:
@@ -151,6 +154,7 @@ def read_ct_files(files: Sequence[UnpackedFile]) -> CtSeries:
         selection.other_series,
         (*selection.left_out_files, *repeated),
         len(files),
+        tuple(images[0].path for images in stack.positions),
     )
 
 

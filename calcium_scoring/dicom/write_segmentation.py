@@ -1,24 +1,23 @@
-"""Label maps as DICOM SEG.
+"""Label maps and lesions as DICOM SEG.
 
-BINARY, one segment for each artery with calcium, or one for coronary calcium whose artery is
-not known, on the grid of the source and with a reference to each of its instances. UIDs are
-derived from the series, the model and the mask: writing the same result again gives the same
-object.
+One segment for each artery with calcium, or one for coronary calcium whose artery is not known, on
+the grid of the source and with a reference to each of its instances; BINARY by default, or LABELMAP
+(PS3.3 A.51, since 2024). A second object has one segment for each lesion, for its own tracking UID.
+Writing the same result again gives the same file, byte for byte.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import highdicom as hd
 import numpy as np
-from pydicom.datadict import dictionary_VR
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 from pydicom.valuerep import DSfloat
@@ -29,20 +28,30 @@ from calcium_scoring.dicom.codes import (
     CALCIFIED_PLAQUE,
     MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
 )
-from calcium_scoring.dicom.headers import PARSER_ERRORS, number, quiet_pydicom, text
+from calcium_scoring.dicom.derived_objects import (
+    MANUFACTURER,
+    Algorithm,
+    copied,
+    date_by_series,
+    derive_dimension_uids,
+    origin_of,
+    patient_and_study,
+    series_number,
+)
+from calcium_scoring.dicom.headers import number, quiet_pydicom
 from calcium_scoring.dicom.read_series import CtSeries
 from calcium_scoring.dicom.uids import derived_uid
+from calcium_scoring.scoring.lesions import Lesion
+from calcium_scoring.scoring.tracking import lesion_tracking_id, lesion_tracking_uid
 from calcium_scoring.version import __version__
 from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
 
-MANUFACTURER: Final = "cacscore"
 CONTENT_LABEL: Final = "CORONARY_CALCIUM"
 CONTENT_DESCRIPTION: Final = "Coronary calcium. Research use only; not for diagnosis."
+LESIONS_CONTENT_LABEL: Final = "CALCIUM_LESIONS"
+LESIONS_CONTENT_DESCRIPTION: Final = "Calcified lesions. Research use only; not for diagnosis."
 SERIES_DESCRIPTION: Final = "Coronary calcium mask (research use only)"
-
-SERIES_NUMBER_OFFSET: Final = 9000
-"""Added to the number of the source series, so that masks are listed behind the images."""
 
 COLOR_OF_LABEL: Final[dict[int, tuple[int, int, int]]] = {
     Artery.LM: (255, 214, 10),
@@ -53,8 +62,7 @@ COLOR_OF_LABEL: Final[dict[int, tuple[int, int, int]]] = {
 }
 """Recommended display colours, sRGB; our choice, as in the overlay pictures."""
 
-_SOURCE_KEYWORDS: Final = (
-    # what places the frames
+_PLACE_KEYWORDS: Final = (
     "Columns",
     "FrameOfReferenceUID",
     "ImageOrientationPatient",
@@ -67,105 +75,176 @@ _SOURCE_KEYWORDS: Final = (
     "SOPInstanceUID",
     "SeriesInstanceUID",
     "SliceThickness",
-    "StudyInstanceUID",
-    # whose it is: patient and study as an archive matches them
-    "AccessionNumber",
-    "ClinicalTrialProtocolID",
-    "ClinicalTrialProtocolName",
-    "ClinicalTrialSiteID",
-    "ClinicalTrialSiteName",
-    "ClinicalTrialSponsorName",
-    "ClinicalTrialSubjectID",
-    "DeidentificationMethod",
-    "PatientAge",
-    "PatientBirthDate",
-    "PatientID",
-    "PatientIdentityRemoved",
-    "PatientName",
-    "PatientSex",
-    "PatientSize",
-    "PatientWeight",
-    "ReferringPhysicianName",
-    "StudyDate",
-    "StudyDescription",
-    "StudyID",
-    "StudyTime",
 )
-_REQUIRED_MAYBE_EMPTY: Final = (
-    "AccessionNumber",
-    "PatientBirthDate",
-    "PatientID",
-    "PatientName",
-    "PatientSex",
-    "ReferringPhysicianName",
-    "StudyDate",
-    "StudyID",
-    "StudyTime",
-)
-_VALUE_PATTERNS: Final = {
-    "PatientAge": r"\d{3}[DWMY]",
-    "PatientBirthDate": r"(1[6-9]|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])",
-    "PatientID": r"[^\\]{1,64}",
-    "PatientSex": r"[MFO]",
-    "StudyDate": r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])",
-    "StudyID": r"[^\\]{1,16}",
-    "AccessionNumber": r"[^\\]{1,16}",
-    "StudyTime": r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?",
-}
-"""Values that do not have the form of their VR are left out of what we write."""
+"""What places the frames."""
 
 
-class Algorithm(Protocol):
-    """What found the calcium; ``sha256`` is that of its file, in hex."""
+class SegmentationKind(StrEnum):
+    """How a SEG stores its segments: a bit plane each, or one number a voxel."""
 
-    @property
-    def name(self) -> str:
-        """Name of the algorithm or of the network."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Version of the network."""
-        ...
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the network's file; empty where there is none."""
-        ...
+    BINARY = "BINARY"
+    LABELMAP = "LABELMAP"
 
 
-def write_segmentation(label_map: LabelMap, series: CtSeries, model: Algorithm, out: Path) -> Path:
+def write_segmentation(
+    label_map: LabelMap,
+    series: CtSeries,
+    model: Algorithm,
+    out: Path,
+    *,
+    kind: SegmentationKind = SegmentationKind.BINARY,
+) -> Path:
     """Write a label map on the grid of its series as DICOM SEG and return the path.
 
     A map without calcium gives one segment of empty frames: "looked, found none" is a result.
     """
     if not label_map.geometry.is_same_grid(series.volume.geometry):
         raise ValueError("The label map must lie on the grid of its series.")
-    labels = [int(label) for label in np.unique(label_map.labels) if label] or [CORONARY]
+    labels = segment_labels(label_map)
     segment_numbers = np.zeros(CORONARY + 1, dtype=np.uint8)
     segment_numbers[labels] = np.arange(1, len(labels) + 1)
-    made_from = (
-        str(series.instances[0].SeriesInstanceUID),
-        model.name,
-        model.version,
-        model.sha256,
+    origin = origin_of(series.instances[0], model)
+    return _write(
+        segment_numbers[label_map.labels],
+        [
+            _segment(
+                number,
+                label,
+                model,
+                tracking_uid=artery_tracking_uid(series.instances[0], model, label),
+                tracking_id=_calcium_of(label),
+                segment_label=_calcium_of(label),
+            )
+            for number, label in enumerate(labels, start=1)
+        ],
+        series,
+        model,
+        out,
+        kind=kind,
+        sop_instance_uid=segmentation_uid(label_map, series.instances[0], model, kind),
+        series_instance_uid=segmentation_series_uid(series.instances[0], model, kind),
+        instance_number=1,
+        content_label=CONTENT_LABEL,
+        content_description=CONTENT_DESCRIPTION,
+        uid_parts=("SEG", kind, *origin),
     )
+
+
+def write_lesion_segmentation(
+    lesions: Sequence[Lesion], series: CtSeries, model: Algorithm, out: Path
+) -> Path:
+    """Write lesions as a BINARY SEG, one segment each with its tracking UID; return the path.
+
+    It belongs to the series of the arteries' SEG. ValueError where there is no lesion: a segment
+    says that something is there.
+    """
+    if not lesions:
+        raise ValueError("Without a lesion there is no segment to write.")
+    numbers = np.zeros(series.volume.geometry.shape, dtype=np.uint16)
+    for segment_number, lesion in enumerate(lesions, start=1):
+        for part in lesion.slice_lesions:
+            numbers[part.slice_index, part.pixels[0], part.pixels[1]] = segment_number
+    header = series.instances[0]
+    origin = origin_of(header, model)
+    return _write(
+        numbers if len(lesions) > np.iinfo(np.uint8).max else numbers.astype(np.uint8),
+        [
+            _segment(
+                number,
+                CORONARY if lesion.artery is None else lesion.artery,
+                model,
+                tracking_uid=lesion_tracking_uid(lesion, str(header.SeriesInstanceUID)),
+                tracking_id=lesion_tracking_id(lesion),
+                segment_label=lesion_tracking_id(lesion),
+            )
+            for number, lesion in enumerate(lesions, start=1)
+        ],
+        series,
+        model,
+        out,
+        kind=SegmentationKind.BINARY,
+        sop_instance_uid=lesion_segmentation_uid(lesions, header, model),
+        series_instance_uid=segmentation_series_uid(header, model),
+        instance_number=2,
+        content_label=LESIONS_CONTENT_LABEL,
+        content_description=LESIONS_CONTENT_DESCRIPTION,
+        uid_parts=("lesion SEG", *origin),
+    )
+
+
+def segment_labels(label_map: LabelMap) -> list[int]:
+    """Return the labels of the segments of a map, in the order of their numbers from 1."""
+    return [int(label) for label in np.unique(label_map.labels) if label] or [CORONARY]
+
+
+def artery_tracking_uid(header: Dataset, model: Algorithm, label: int) -> str:
+    """Return the tracking UID of the calcium of an artery, as SEG and SR give it."""
+    return derived_uid("SEG segment", *origin_of(header, model), str(int(label)))
+
+
+def segmentation_series_uid(
+    header: Dataset, model: Algorithm, kind: SegmentationKind = SegmentationKind.BINARY
+) -> str:
+    """Return the UID of the series in which masks are written."""
+    return derived_uid("SEG series", *origin_of(header, model), *_unless_binary(kind))
+
+
+def segmentation_uid(
+    label_map: LabelMap,
+    header: Dataset,
+    model: Algorithm,
+    kind: SegmentationKind = SegmentationKind.BINARY,
+) -> str:
+    """Return the UID of the SEG of a label map."""
     mask_digest = hashlib.sha256(label_map.labels.tobytes()).hexdigest()
+    return derived_uid(
+        "SEG instance", *origin_of(header, model), mask_digest, *_unless_binary(kind)
+    )
+
+
+def lesion_segmentation_uid(lesions: Sequence[Lesion], header: Dataset, model: Algorithm) -> str:
+    """Return the UID of the SEG of these lesions."""
+    series_uid = str(header.SeriesInstanceUID)
+    return derived_uid(
+        "lesion SEG instance",
+        *origin_of(header, model),
+        *(lesion_tracking_uid(lesion, series_uid) for lesion in lesions),
+    )
+
+
+def _unless_binary(kind: SegmentationKind) -> tuple[str, ...]:
+    """Return what sets the UIDs of another kind apart; those of BINARY stay what they were."""
+    return () if kind is SegmentationKind.BINARY else (kind.value,)
+
+
+def _write(
+    segment_numbers: NDArray[np.uint8] | NDArray[np.uint16],
+    segments: Sequence[hd.seg.SegmentDescription],
+    series: CtSeries,
+    model: Algorithm,
+    out: Path,
+    *,
+    kind: SegmentationKind,
+    sop_instance_uid: str,
+    series_instance_uid: str,
+    instance_number: int,
+    content_label: str,
+    content_description: str,
+    uid_parts: tuple[str, ...],
+) -> Path:
+    header = series.instances[0]
     with quiet_pydicom():
         sources = [_source(header, series.volume.geometry) for header in series.instances]
         frames = _frames_as_instances(sources, series)
         segmentation = hd.seg.Segmentation(
             source_images=sources,
-            pixel_array=segment_numbers[label_map.labels],
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[
-                _segment(segment_number, label, model, made_from)
-                for segment_number, label in enumerate(labels, start=1)
-            ],
-            series_instance_uid=derived_uid("SEG series", *made_from),
-            series_number=_series_number(series.instances[0]),
-            sop_instance_uid=derived_uid("SEG instance", *made_from, mask_digest),
-            instance_number=1,
+            pixel_array=segment_numbers,
+            segmentation_type=hd.seg.SegmentationTypeValues(kind.value),
+            segment_descriptions=segments,
+            series_instance_uid=series_instance_uid,
+            series_number=series_number(header),
+            sop_instance_uid=sop_instance_uid,
+            instance_number=instance_number,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=model.name[:64],
             software_versions=(
@@ -173,13 +252,15 @@ def write_segmentation(label_map: LabelMap, series: CtSeries, model: Algorithm, 
                 f"model {model.version}"[:64],
             ),  # type: ignore[arg-type] # meant as tuple[str, ...]
             device_serial_number=model.sha256[:64] or "0",
-            content_label=CONTENT_LABEL,
-            content_description=CONTENT_DESCRIPTION,
+            content_label=content_label,
+            content_description=content_description,
             # A SEG must have a frame: without calcium the empty ones stay.
-            omit_empty_frames=bool(label_map.labels.any()),
+            omit_empty_frames=bool(segment_numbers.any()),
             series_description=SERIES_DESCRIPTION,
         )
         _refer_to_frames(segmentation, frames)
+        date_by_series(segmentation, header)
+        derive_dimension_uids(segmentation, *uid_parts)
         segmentation.save_as(out)
     return out
 
@@ -235,18 +316,22 @@ def _refer_to_frames(segmentation: Dataset, frames: Mapping[str, _FrameReference
         referenced.ReferencedInstanceSequence = list(instances.values())
 
 
-def _series_number(header: Dataset) -> int:
-    source_number = int(number(header, "SeriesNumber") or 0)
-    return SERIES_NUMBER_OFFSET + (source_number if 0 < source_number < 10**6 else 0)
+def _calcium_of(label: int) -> str:
+    return f"{Artery(label).name} calcium" if label != CORONARY else "Coronary calcium"
 
 
 def _segment(
-    segment_number: int, label: int, model: Algorithm, made_from: tuple[str, ...]
+    segment_number: int,
+    label: int,
+    model: Algorithm,
+    *,
+    tracking_uid: str,
+    tracking_id: str,
+    segment_label: str,
 ) -> hd.seg.SegmentDescription:
-    name = f"{Artery(label).name} calcium" if label != CORONARY else "Coronary calcium"
     return hd.seg.SegmentDescription(
         segment_number=segment_number,
-        segment_label=name,
+        segment_label=segment_label,
         segmented_property_category=MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
         segmented_property_type=CALCIFIED_PLAQUE,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
@@ -257,31 +342,17 @@ def _segment(
             source=MANUFACTURER,
             parameters={"model_sha256": model.sha256} if model.sha256 else None,
         ),
-        tracking_uid=derived_uid("SEG segment", *made_from, str(label)),
-        tracking_id=name,
+        tracking_uid=tracking_uid,
+        tracking_id=tracking_id,
         anatomic_regions=[ANATOMY_OF_LABEL[label]],
         display_color=hd.color.CIELabColor.from_rgb(*COLOR_OF_LABEL[label]),
     )
 
 
 def _source(header: Dataset, geometry: VolumeGeometry) -> Dataset:
-    """Return what a derived object takes over from its source, in values that are valid."""
-    source = Dataset()
-    for keyword in _SOURCE_KEYWORDS:
-        # A damaged attribute is left out, like one that is not there.
-        with suppress(*PARSER_ERRORS):
-            element = header[keyword]
-            if dictionary_VR(keyword) == element.VR:
-                source[keyword] = element
-    for keyword, pattern in _VALUE_PATTERNS.items():
-        value = text(source, keyword)
-        if value is not None and re.fullmatch(pattern, value) is None:
-            del source[keyword]
-    for keyword in _REQUIRED_MAYBE_EMPTY:
-        if keyword not in source:
-            setattr(source, keyword, "")
-    # Values are decoded by now, whatever their character set was.
-    source.SpecificCharacterSet = "ISO_IR 192"
+    """Return what a mask takes over from an instance of its source, in values that are valid."""
+    source = patient_and_study(header)
+    source.update(copied(header, _PLACE_KEYWORDS))
     spacing_mm = geometry.spacing_between_slices_mm
     source.SpacingBetweenSlices = DSfloat(spacing_mm, auto_format=True)
     # A mask needs a thickness (type 1C); where the source has none, slices are taken to touch.

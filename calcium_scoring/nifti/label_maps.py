@@ -8,6 +8,7 @@ the axes in any order and direction, as long as their voxels are those of the se
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from calcium_scoring.errors import MaskRejected
+from calcium_scoring.scoring.lesions import Lesion
 from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import CORONARY, LabelMap
 
@@ -28,6 +30,8 @@ round. A tenth of a millimetre is a fifth of the smallest pixel in use. Our choi
 
 ARTERY_LABELS_MARK: Final = "cacscore labels 1 LM 2 LAD 3 LCX 4 RCA 5 coronary; research use only"
 """Description in the header of the files written here (at most 79 bytes)."""
+
+LESIONS_MARK: Final = "cacscore lesions by id; research use only"
 
 _LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SCANNER_SPACE: Final = 1
@@ -46,13 +50,33 @@ _READ_ERRORS: Final = (
 
 def write_nifti(label_map: LabelMap, path: Path) -> Path:
     """Write a label map as ``.nii`` or ``.nii.gz`` (uint8, the same bytes each time)."""
-    labels = np.transpose(label_map.labels, (2, 1, 0))
-    affine = label_map.geometry.affine_ras[:, [2, 1, 0, 3]]
-    image: Any = nib.Nifti1Image(labels, affine, dtype=np.uint8)  # type: ignore[no-untyped-call]
+    return _write(label_map.labels, label_map.geometry, ARTERY_LABELS_MARK, path)
+
+
+def write_lesion_nifti(lesions: Sequence[Lesion], geometry: VolumeGeometry, path: Path) -> Path:
+    """Write lesions as ``.nii`` or ``.nii.gz``: the value of a voxel is the id of its lesion.
+
+    uint16 (slice, row, column) on the grid of the series, 0 where there is no lesion; the same
+    bytes each time. The report lists the lesions by the same id.
+    """
+    numbers = np.zeros(geometry.shape, dtype=np.uint16)
+    for lesion in lesions:
+        for part in lesion.slice_lesions:
+            numbers[part.slice_index, part.pixels[0], part.pixels[1]] = lesion.lesion_id
+    return _write(numbers, geometry, LESIONS_MARK, path)
+
+
+def _write(
+    values: NDArray[np.uint8] | NDArray[np.uint16], geometry: VolumeGeometry, mark: str, path: Path
+) -> Path:
+    affine = geometry.affine_ras[:, [2, 1, 0, 3]]
+    image: Any = nib.Nifti1Image(  # type: ignore[no-untyped-call]
+        np.transpose(values, (2, 1, 0)), affine, dtype=values.dtype
+    )
     image.set_sform(affine, code=_SCANNER_SPACE)
     image.set_qform(affine, code=_SCANNER_SPACE)
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = ARTERY_LABELS_MARK.encode()
+    image.header["descrip"] = mark.encode()
     nib.save(image, path)
     return path
 

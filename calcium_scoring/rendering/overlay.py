@@ -68,7 +68,28 @@ def render_overlay_png(
     window_center_hu: float = WINDOW_CENTER_HU,
     window_width_hu: float = WINDOW_WIDTH_HU,
 ) -> bytes:
-    """Return one slice with its labels as a PNG; ``slice_index`` counts from the lowest slice.
+    """Return one slice with its labels as a PNG, as :func:`render_overlay` draws it."""
+    page = render_overlay(
+        volume,
+        label_map,
+        slice_index,
+        window_center_hu=window_center_hu,
+        window_width_hu=window_width_hu,
+    )
+    png = BytesIO()
+    page.save(png, format="PNG", compress_level=1)
+    return png.getvalue()
+
+
+def render_overlay(
+    volume: CtVolume,
+    label_map: LabelMap,
+    slice_index: int,
+    *,
+    window_center_hu: float = WINDOW_CENTER_HU,
+    window_width_hu: float = WINDOW_WIDTH_HU,
+) -> Image.Image:
+    """Return one slice with its labels as a picture; ``slice_index`` counts from the lowest slice.
 
     Raises
     ------
@@ -96,9 +117,7 @@ def render_overlay_png(
     )
     page.paste(picture, (0, 0))
     _draw_caption(page, volume, slice_index, window_center_hu, window_width_hu)
-    png = BytesIO()
-    page.save(png, format="PNG", compress_level=1)
-    return png.getvalue()
+    return page
 
 
 def render_key_slice(volume: CtVolume, label_map: LabelMap) -> bytes:

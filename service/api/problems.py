@@ -20,6 +20,7 @@ from calcium_scoring.errors import (
 from service.api.errors import MalformedForm, NotAcceptable, UnsupportedMediaType, UploadTimedOut
 from service.api.schemas import ProblemResponse
 from service.application.errors import (
+    ArtefactNotFound,
     DependencyUnavailable,
     InvalidCursor,
     JobGivenUp,
@@ -47,6 +48,7 @@ STATUS_OF_ERROR: Final[dict[type[CacscoreError], HTTPStatus]] = {
     ScoreNotReady: HTTPStatus.CONFLICT,
     StudyNotFound: HTTPStatus.NOT_FOUND,
     SliceNotFound: HTTPStatus.NOT_FOUND,
+    ArtefactNotFound: HTTPStatus.NOT_FOUND,
     RiskInputsMissing: HTTPStatus.UNPROCESSABLE_ENTITY,
     RiskAgeOutOfRange: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidCursor: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -200,6 +200,8 @@ class LesionResponse(ResponseModel):
 
     id: int
     """Counts from 1 within the report, from the lowest slice upwards."""
+    tracking_uid: str | None
+    """The same in DICOM SEG and SR; follows from series and voxels. Null without a series UID."""
     artery: ArteryName | None
     """The artery that holds most of it; null where the model does not tell arteries apart."""
     first_slice_index: int

@@ -4,6 +4,7 @@
 CacscoreError
 ├── StudyNotFound            no study of that id, or no longer
 ├── SliceNotFound            the scored series has no slice of that index
+├── ArtefactNotFound         the result has no file of that name
 ├── ScoreNotReady            the study is still queued or running
 ├── StudyFailed              the study cannot be scored; carries the problem of its job
 ├── ReportRejected           a file that should be a report of cacscore is not one
@@ -20,6 +21,7 @@ CacscoreError
     ├── QueueUnavailable
     ├── RecordUnavailable
     ├── ArtefactUnavailable
+    ├── SigningKeyUnusable
     └── StorageFull
 ```
 """
@@ -227,3 +229,29 @@ class StorageFull(DependencyUnavailable):
 
     code = "storage_full"
     title = "There is no room for another upload"
+
+
+class SigningKeyUnusable(DependencyUnavailable):
+    """The key that signs results, or one that should check them, cannot be used."""
+
+    code = "signing_key_unusable"
+    title = "The signing key cannot be used"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"The key {name} cannot be read or made ({reason}). An Ed25519 key in PEM is accepted; "
+            "without the file a new key is made in the data folder."
+        )
+
+
+class ArtefactNotFound(CacscoreError):
+    """The result has no file of that name."""
+
+    code = "artefact_not_found"
+    title = "There is no such file"
+
+    def __init__(self, available: list[str]) -> None:
+        super().__init__(
+            f"The result has no file of this name; it has {', '.join(available)}.",
+            available=available,
+        )

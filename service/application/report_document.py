@@ -22,6 +22,7 @@ from calcium_scoring.scoring.conventions import CONVENTION_SOURCES
 from calcium_scoring.scoring.lesions import Lesion, SliceLesion
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.report import CalciumReport, CalciumScores, ConventionScore
+from calcium_scoring.scoring.tracking import lesion_tracking_uid
 from calcium_scoring.scoring.tube_voltage import TUBE_VOLTAGE_TABLES
 from calcium_scoring.scoring.uncertainty import (
     PUBLISHED_VARIABILITY,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 ReportDocument: TypeAlias = dict[str, Any]
 """JSON values only; ``CalciumReportResponse`` of the API is its schema."""
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 INTENDED_USE: Final = (
     "Research use only. Not a medical device: not for diagnosis or for decisions on treatment."
@@ -127,6 +128,9 @@ def _lesion(
     slice_indices = sorted({part.slice_index for part in lesion.slice_lesions})
     return {
         "id": lesion.lesion_id,
+        "tracking_uid": (
+            None if identity is None else lesion_tracking_uid(lesion, identity.series_instance_uid)
+        ),
         "artery": None if lesion.artery is None else lesion.artery.name,
         "first_slice_index": lesion.first_slice_index,
         "last_slice_index": lesion.last_slice_index,

@@ -17,17 +17,15 @@ import structlog
 from calcium_scoring.errors import CacscoreError, SeriesRejected, UploadRejected
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.upload.archive import ArchiveLimits
-from service.application.artefact_names import RESULT_FILES, UPLOAD
+from service.application.artefact_names import UPLOAD
 from service.application.errors import LeaseLost, RecordUnavailable, ScoringTimedOut
 from service.application.jobs import Claim, LeaseTerms, ScoreResult, Stage
 from service.application.ports import ArtefactStore, Segmenter, StudyStore
 from service.application.problem import Problem
 from service.application.progress import overall_progress
-from service.application.score_series import (
-    DEFAULT_ARCHIVE_LIMITS,
-    score_series,
-    write_artefacts,
-)
+from service.application.provenance import Signer
+from service.application.score_series import DEFAULT_ARCHIVE_LIMITS, score_series
+from service.application.write_artefacts import write_artefacts
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +46,7 @@ def run_job(
     terms: LeaseTerms,
     mass_calibration_factor: float | None = None,
     limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS,
+    signer: Signer | None = None,
     time_limit_error: type[Exception] = TimeoutError,
     time_limit_s: float = 0.0,
 ) -> None:
@@ -57,6 +56,8 @@ def run_job(
     ----------
     load_segmenter
         Called within the attempt, so that a model that cannot be loaded counts as its failure.
+    signer
+        Signs the record of where the result comes from; unsigned without one.
     time_limit_error, time_limit_s
         What the queue raises within an attempt that takes longer than this.
     """
@@ -77,6 +78,7 @@ def run_job(
                 protocol=protocol,
                 mass_calibration_factor=mass_calibration_factor,
                 limits=limits,
+                signer=signer,
                 watch=watch,
             )
         log.info("attempt_succeeded", duration_ms=_elapsed_ms(begun))
@@ -105,6 +107,7 @@ def _score_study(
     protocol: ScoringProtocol,
     mass_calibration_factor: float | None,
     limits: ArchiveLimits,
+    signer: Signer | None,
     watch: _LeaseWatch,
 ) -> None:
     with (
@@ -123,8 +126,7 @@ def _score_study(
             limits=limits,
             progress=watch.hear,
         )
-        write_artefacts(scored, written, watch.hear)
-        for name in RESULT_FILES:
+        for name in write_artefacts(scored, written, watch.hear, signer):
             artefacts.adopt(written / name, f"{claim.result_key}/{name}")
     store.finish(
         claim,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
-from calcium_scoring.dicom.write_segmentation import write_segmentation
 from calcium_scoring.errors import SeriesWarning
-from calcium_scoring.nifti import write_nifti
 from calcium_scoring.scoring.components import account_for_components
 from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.protocol import ScoringProtocol
@@ -19,11 +16,9 @@ from calcium_scoring.scoring.uncertainty import score_uncertainty
 from calcium_scoring.suitability.check_scan import check_scan
 from calcium_scoring.upload.archive import ArchiveLimits
 from calcium_scoring.volume.label_map import LabelMap
-from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
 from service.application.categories import NOTHING_GIVEN, GivenFacts
 from service.application.jobs import ModelIdentity, Stage
 from service.application.ports import Segmenter
-from service.application.preview import write_preview
 from service.application.progress import StageProgress, no_progress
 from service.application.report_document import ReportDocument, report_document
 
@@ -112,21 +107,4 @@ def _mask_warnings(threshold_hu: float, mask_threshold_hu: float) -> tuple[Serie
             f"{mask_threshold_hu:g} HU only: what lies between is not in the score.",
             {"threshold_hu": threshold_hu, "mask_threshold_hu": mask_threshold_hu},
         ),
-    )
-
-
-def write_artefacts(
-    scored: ScoredSeries, folder: Path, progress: StageProgress = no_progress
-) -> None:
-    """Write report, both masks and the preview into an existing folder."""
-    progress(Stage.WRITING, 0.0)
-    text = json.dumps(scored.document, ensure_ascii=False, allow_nan=False, indent=1)
-    (folder / REPORT).write_text(text, encoding="utf-8")
-    write_segmentation(scored.label_map, scored.series, scored.model, folder / MASK_DICOM)
-    write_nifti(scored.label_map, folder / MASK_NIFTI)
-    write_preview(
-        scored.series.volume,
-        scored.label_map,
-        folder / PREVIEW,
-        lambda done: progress(Stage.WRITING, done),
     )

@@ -52,6 +52,7 @@ def score_study_task(job_id: str) -> None:
         mass_calibration_factor=parts.mass_calibration_factor,
         terms=parts.terms,
         limits=parts.limits,
+        signer=parts.signer,
         time_limit_error=SoftTimeLimitExceeded,
         time_limit_s=settings.task_soft_time_limit_s,
     )

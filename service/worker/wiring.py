@@ -11,9 +11,11 @@ from calcium_scoring.upload.archive import ArchiveLimits
 from service.adapters.database.engine import create_tables, open_engine
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.onnx.segmenter import OnnxSegmenter
+from service.adapters.signing.ed25519 import KEY_FILE, Ed25519Signer
 from service.adapters.storage.folder_store import FolderArtefactStore
 from service.application.jobs import LeaseTerms
 from service.application.ports import ArtefactStore, Segmenter, StudyStore
+from service.application.provenance import Signer
 from service.settings import Settings
 
 
@@ -28,6 +30,7 @@ class WorkerParts:
     mass_calibration_factor: float | None
     terms: LeaseTerms
     limits: ArchiveLimits
+    signer: Signer
 
 
 @cache
@@ -52,4 +55,5 @@ def worker_parts(settings: Settings) -> WorkerParts:
         mass_calibration_factor=settings.mass_calibration_factor,
         terms=settings.lease_terms,
         limits=settings.archive_limits,
+        signer=Ed25519Signer(settings.data_dir / KEY_FILE),
     )

@@ -94,7 +94,21 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-RESULT_FILES = ["mask.dcm", "mask.nii.gz", "preview.zip", "report.json"]
+RESULT_FILES = [
+    "key-image-1.dcm",
+    "lesions.dcm",
+    "lesions.nii.gz",
+    "mask.dcm",
+    "mask.nii.gz",
+    "preview.zip",
+    "provenance.json",
+    "report-pdf.dcm",
+    "report.csv",
+    "report.dcm",
+    "report.fhir.json",
+    "report.json",
+    "report.pdf",
+]
 
 
 class WaitingSegmenter(ThresholdSegmenter):

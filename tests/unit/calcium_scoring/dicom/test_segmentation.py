@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,17 @@ from pydicom.uid import JPEG2000Lossless
 
 from calcium_scoring.dicom.read_segmentation import read_segmentation
 from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
-from calcium_scoring.dicom.write_segmentation import write_segmentation
+from calcium_scoring.dicom.write_segmentation import (
+    SegmentationKind,
+    write_lesion_segmentation,
+    write_segmentation,
+)
 from calcium_scoring.dicom.write_series import write_ct_series
 from calcium_scoring.errors import MaskRejected
+from calcium_scoring.scoring.conventions import CONVENTIONS
+from calcium_scoring.scoring.lesions import find_lesions
+from calcium_scoring.scoring.tracking import lesion_tracking_uid
+from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
 from tests.dciodvfy import errors_of_dciodvfy
 from tests.series_builders import edit, noise_volume, set_attributes, write_series
@@ -384,3 +393,76 @@ def test_a_label_map_segmentation_of_another_tool_is_read(tmp_path: Path, series
     assert np.array_equal(
         read_segmentation(tmp_path / "other.dcm", series).labels, label_map.labels
     )
+
+
+def test_the_same_result_is_the_same_file_whenever_it_is_written(
+    tmp_path: Path, series: CtSeries
+) -> None:
+    label_map = labels_of(series, Artery.LAD, Artery.RCA)
+    first = write_segmentation(label_map, series, Model(), tmp_path / "first.dcm")
+    time.sleep(1.1)  # DICOM times count in seconds; the clock must not show.
+
+    second = write_segmentation(label_map, series, Model(), tmp_path / "second.dcm")
+
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_mask_is_dated_by_its_series(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "series")
+    set_attributes(paths, ContentDate=None, AcquisitionDate="20240229", AcquisitionTime="235959")
+    series = read_ct_series(tmp_path / "series", tmp_path)
+
+    path = write_segmentation(labels_of(series, CORONARY), series, Model(), tmp_path / "m.dcm")
+
+    segmentation = dcmread(path)
+    assert (segmentation.ContentDate, segmentation.ContentTime) == ("20240229", "235959")
+    assert "InstanceCreationDate" not in segmentation
+
+
+def test_a_series_without_any_date_gives_a_valid_mask(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "series")
+    dates = dict.fromkeys(("ContentDate", "AcquisitionDate", "SeriesDate"))
+    set_attributes(paths, **dates, StudyDate="", StudyTime="")
+    series = read_ct_series(tmp_path / "series", tmp_path)
+
+    path = write_segmentation(labels_of(series, CORONARY), series, Model(), tmp_path / "m.dcm")
+
+    assert errors_of_dciodvfy(path) == []
+    assert dcmread(path).ContentDate == "19700101"
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_label_map_segmentation_is_valid_and_reads_back_as_it_was(
+    tmp_path: Path, series: CtSeries, name: str
+) -> None:
+    label_map = labels_of(series, *MASKS[name])
+
+    path = write_segmentation(
+        label_map, series, Model(), tmp_path / "mask.dcm", kind=SegmentationKind.LABELMAP
+    )
+
+    assert errors_of_dciodvfy(path) == []
+    assert np.array_equal(read_segmentation(path, series).labels, label_map.labels)
+
+
+def test_each_lesion_has_a_segment_with_its_own_tracking_uid(
+    tmp_path: Path, series: CtSeries
+) -> None:
+    hu = np.full(series.volume.geometry.shape, 300.0, dtype=np.float32)
+    bright = CtVolume(series.volume.geometry, hu)
+    apart = np.zeros(series.volume.geometry.shape, dtype=np.uint8)
+    apart[2:4, 10, 20:24], apart[6, 40, 20:24] = Artery.LAD, Artery.RCA
+    lesions = find_lesions(
+        bright, LabelMap(series.volume.geometry, apart), CONVENTIONS["literature"]
+    )
+
+    path = write_lesion_segmentation(lesions, series, Model(), tmp_path / "lesions.dcm")
+
+    assert errors_of_dciodvfy(path) == []
+    described = [(one.SegmentLabel, one.TrackingUID) for one in dcmread(path).SegmentSequence]
+    series_uid = str(series.instances[0].SeriesInstanceUID)
+    assert described == [
+        ("Lesion 1 (LAD)", lesion_tracking_uid(lesions[0], series_uid)),
+        ("Lesion 2 (RCA)", lesion_tracking_uid(lesions[1], series_uid)),
+    ]
+    assert np.array_equal(read_segmentation(path, series).labels, apart)
