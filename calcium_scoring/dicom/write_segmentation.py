@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 import highdicom as hd
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
@@ -34,7 +35,7 @@ from calcium_scoring.dicom.read_series import CtSeries
 from calcium_scoring.dicom.uids import derived_uid
 from calcium_scoring.version import __version__
 from calcium_scoring.volume.geometry import VolumeGeometry
-from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
+from calcium_scoring.volume.label_map import BACKGROUND, CORONARY, Artery, LabelMap
 
 MANUFACTURER: Final = "cacscore"
 CONTENT_LABEL: Final = "CORONARY_CALCIUM"
@@ -141,7 +142,7 @@ def write_segmentation(label_map: LabelMap, series: CtSeries, model: Algorithm, 
     """
     if not label_map.geometry.is_same_grid(series.volume.geometry):
         raise ValueError("The label map must lie on the grid of its series.")
-    labels = [int(label) for label in np.unique(label_map.labels) if label] or [CORONARY]
+    labels = _labels_of(label_map) or [CORONARY]
     segment_numbers = np.zeros(CORONARY + 1, dtype=np.uint8)
     segment_numbers[labels] = np.arange(1, len(labels) + 1)
     made_from = (
@@ -150,13 +151,13 @@ def write_segmentation(label_map: LabelMap, series: CtSeries, model: Algorithm, 
         model.version,
         model.sha256,
     )
-    mask_digest = hashlib.sha256(label_map.labels.tobytes()).hexdigest()
+    mask_digest = hashlib.sha256(np.ascontiguousarray(label_map.labels)).hexdigest()
     with quiet_pydicom():
         sources = [_source(header, series.volume.geometry) for header in series.instances]
         frames = _frames_as_instances(sources, series)
         segmentation = hd.seg.Segmentation(
             source_images=sources,
-            pixel_array=segment_numbers[label_map.labels],
+            pixel_array=_numbered(label_map, segment_numbers),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[
                 _segment(segment_number, label, model, made_from)
@@ -182,6 +183,24 @@ def write_segmentation(label_map: LabelMap, series: CtSeries, model: Algorithm, 
         _refer_to_frames(segmentation, frames)
         segmentation.save_as(out)
     return out
+
+
+def _labels_of(label_map: LabelMap) -> list[int]:
+    """Return the labels that occur, ascending; slice by slice, as most hold none."""
+    found: set[int] = set()
+    for labels in label_map.labels:
+        if labels.any():
+            found.update(np.unique(labels).tolist())
+    return sorted(found - {BACKGROUND})
+
+
+def _numbered(label_map: LabelMap, segment_numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return segment numbers instead of labels; memory is taken for slices with calcium only."""
+    numbered = np.zeros(label_map.labels.shape, dtype=np.uint8)
+    for index, labels in enumerate(label_map.labels):
+        if labels.any():
+            numbered[index] = segment_numbers[labels]
+    return numbered
 
 
 @dataclass(frozen=True)
