@@ -14,9 +14,10 @@ ABLATION_PATIENTS ?= 144
 ABLATION_TRAINING ?= 60
 ABLATION_STEPS ?= 1000
 ABLATION_CONFIG ?= provisional
+BENCH_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench-read clean
+.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench bench-read clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +87,9 @@ ablation: setup-dev ## tables 1 and 2 of the paper: simulates what is missing, t
 	done
 	$(BIN)/python -m model_training ablation --cases runs/ablation-cases \
 	  --config $(ABLATION_CONFIG) --steps $(ABLATION_STEPS) --n-test $(ABLATION_PATIENTS)
+
+bench: setup-dev ## time and memory of whole scans, beside exhaustive inference; minutes to an hour
+	$(BIN)/python -m tests.benchmarks.bench_speed $(BENCH_OPTIONS)
 
 bench-read: setup-dev ## time and memory of reading 300 slices, beside SimpleITK on the same files
 	$(BIN)/python -m tests.benchmarks.bench_read

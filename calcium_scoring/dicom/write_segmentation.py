@@ -45,7 +45,7 @@ from calcium_scoring.scoring.lesions import Lesion
 from calcium_scoring.scoring.tracking import lesion_tracking_id, lesion_tracking_uid
 from calcium_scoring.version import __version__
 from calcium_scoring.volume.geometry import VolumeGeometry
-from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
+from calcium_scoring.volume.label_map import BACKGROUND, CORONARY, Artery, LabelMap
 
 CONTENT_LABEL: Final = "CORONARY_CALCIUM"
 CONTENT_DESCRIPTION: Final = "Coronary calcium. Research use only; not for diagnosis."
@@ -105,7 +105,7 @@ def write_segmentation(
     segment_numbers[labels] = np.arange(1, len(labels) + 1)
     origin = origin_of(series.instances[0], model)
     return _write(
-        segment_numbers[label_map.labels],
+        _numbered(label_map, segment_numbers),
         [
             _segment(
                 number,
@@ -174,7 +174,7 @@ def write_lesion_segmentation(
 
 def segment_labels(label_map: LabelMap) -> list[int]:
     """Return the labels of the segments of a map, in the order of their numbers from 1."""
-    return [int(label) for label in np.unique(label_map.labels) if label] or [CORONARY]
+    return _labels_of(label_map) or [CORONARY]
 
 
 def artery_tracking_uid(header: Dataset, model: Algorithm, label: int) -> str:
@@ -263,6 +263,24 @@ def _write(
         derive_dimension_uids(segmentation, *uid_parts)
         segmentation.save_as(out)
     return out
+
+
+def _labels_of(label_map: LabelMap) -> list[int]:
+    """Return the labels that occur, ascending; slice by slice, as most hold none."""
+    found: set[int] = set()
+    for labels in label_map.labels:
+        if labels.any():
+            found.update(np.unique(labels).tolist())
+    return sorted(found - {BACKGROUND})
+
+
+def _numbered(label_map: LabelMap, segment_numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return segment numbers instead of labels; memory is taken for slices with calcium only."""
+    numbered = np.zeros(label_map.labels.shape, dtype=np.uint8)
+    for index, labels in enumerate(label_map.labels):
+        if labels.any():
+            numbered[index] = segment_numbers[labels]
+    return numbered
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from calcium_scoring.scoring.image_noise import ImageNoise, measure_noise
 from calcium_scoring.scoring.lesions import is_calcium
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.volume.ct_volume import CtVolume
-from calcium_scoring.volume.label_map import LabelMap, MaskArray
+from calcium_scoring.volume.label_map import BACKGROUND, LabelMap, MaskArray
 
 LEVEL: Final = 0.9
 """Share of repeat scans whose score should lie within the interval."""
@@ -112,7 +112,7 @@ def score_uncertainty(
     """
     if protocol.connectivity_3d is not None:
         return UncertaintyGap.PROTOCOL_ACROSS_SLICES
-    marked = label_map.calcium_mask & is_calcium(volume.hu, protocol)
+    marked = _marked(volume, label_map, protocol)
     slices = np.flatnonzero(marked.any(axis=(1, 2)))
     if not slices.size:
         return UncertaintyGap.NOTHING_MARKED
@@ -133,6 +133,15 @@ def score_uncertainty(
             drawn = _drawn(hu, noise, count, rng)
             draws[first : first + count] += _scored(drawn, zone, volume, protocol)
     return _summary(agatston_score, draws, noise)
+
+
+def _marked(volume: CtVolume, label_map: LabelMap, protocol: ScoringProtocol) -> MaskArray:
+    """Return labelled voxels that reach the threshold; memory is taken for their slices only."""
+    marked = np.zeros(label_map.labels.shape, dtype=np.bool_)
+    for index in np.flatnonzero(label_map.labels.any(axis=(1, 2))):
+        labels = label_map.labels[index]
+        marked[index] = (labels != BACKGROUND) & is_calcium(volume.hu[index], protocol)
+    return marked
 
 
 def _summary(
@@ -196,7 +205,7 @@ def _zones(
     """
     reach = _neighbourhood(volume.geometry.pixel_spacing_mm)
     margin = [size // 2 + _EDGE for size in reach.shape]
-    (box,) = ndimage.find_objects(marked.astype(np.uint8))
+    (box,) = ndimage.find_objects(marked.view(np.uint8))
     block = _widened(box, margin, marked.shape)
     hu, inside = volume.hu[block].astype(np.float32), marked[block]
     zone = ndimage.binary_dilation(inside, reach)

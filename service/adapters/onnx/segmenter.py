@@ -110,6 +110,11 @@ class OnnxSegmenter:
         return self._model
 
     @property
+    def calcium_model(self) -> CalciumModel:
+        """The networks that :meth:`segment` runs, and how they are fed."""
+        return self._calcium_model
+
+    @property
     def providers(self) -> tuple[str, ...]:
         """The execution providers that the session got."""
         return tuple(self._session.get_providers())
