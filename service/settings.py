@@ -136,6 +136,37 @@ class Settings(BaseSettings):
     worker_processes: PositiveInt = Field(
         default=1, description="Studies that a worker scores at once; one for each GPU."
     )
+    worker_stop_s: PositiveFloat = Field(
+        default=60.0,
+        description="A worker that is told to stop lets its study finish for so long, then hands "
+        "it back to the queue.",
+    )
+    worker_heartbeat_s: PositiveFloat = Field(
+        default=10.0, description="How often a scoring process says that it is there."
+    )
+    worker_lost_s: PositiveFloat = Field(
+        default=60.0, description="A scoring process that is silent for so long counts as lost."
+    )
+    uploads_at_once: PositiveInt = Field(
+        default=64, description="Uploads that one gateway receives at the same time."
+    )
+    uploads_waiting: int = Field(
+        default=256,
+        ge=0,
+        description="Further uploads that wait for a place; any beyond are answered 503.",
+    )
+    upload_wait_s: PositiveFloat = Field(
+        default=10.0, description="An upload that waits for its place for longer is answered 503."
+    )
+    queue_length: PositiveInt = Field(
+        default=10_000, description="With so many studies waiting no upload is accepted."
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="OpenTelemetry collector that traces are sent to, such as "
+        "http://collector:4318; no traces without it.",
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="From which level on lines are logged."
     )
@@ -153,6 +184,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"CACSCORE_LEASE_S ({self.lease_s:g}) must be at least twice CACSCORE_HEARTBEAT_S "
                 f"({self.heartbeat_s:g}), or one late heartbeat loses a job."
+            )
+        if self.worker_heartbeat_s * 2 > self.worker_lost_s:
+            raise ValueError(
+                f"CACSCORE_WORKER_LOST_S ({self.worker_lost_s:g}) must be at least twice "
+                f"CACSCORE_WORKER_HEARTBEAT_S ({self.worker_heartbeat_s:g}), or one late "
+                "heartbeat loses a worker."
             )
         if self.task_soft_time_limit_s >= self.task_time_limit_s:
             raise ValueError(

@@ -41,8 +41,12 @@ WORKER_APP: Final = "service.worker.tasks"
 START_TIMEOUT_S: Final = 120.0
 """For each part; on a cold disk the imports of the worker take long. Our choice."""
 
-WORKER_STOP_PATIENCE_S: Final = 20.0
-"""How long a running study may take to finish at the end. Our choice; the next start resumes it."""
+WORKER_STOP_S: Final = 15.0
+"""How long a running study may take to finish at the end, unless CACSCORE_WORKER_STOP_S says so.
+Our choice; what is not finished the next start takes up at once."""
+
+WORKER_HAND_BACK_S: Final = 5.0
+"""How long a worker may take to hand a study back before it is killed. Our choice."""
 
 GATEWAY_STOP_PATIENCE_S: Final = "5"
 """How long requests that are being answered may take at the end. Our choice."""
@@ -110,9 +114,11 @@ class _EmbeddedService:
         self._port = port
         self._data_folder = data_folder
         self._unreadiness = ""
+        self._worker_stop_s = float(os.environ.get("CACSCORE_WORKER_STOP_S", WORKER_STOP_S))
         self._environment = {
             "CACSCORE_DATA_DIR": str(data_folder),
             "CACSCORE_BROKER_URL": broker.url,
+            "CACSCORE_WORKER_STOP_S": f"{self._worker_stop_s:g}",
             # Unpacked series of a killed worker lie here until the next start, not in /tmp.
             "TMPDIR": str(_empty_folder(data_folder / "tmp")),
         }
@@ -158,7 +164,7 @@ class _EmbeddedService:
             "worker",
             command,
             lambda: bool(control.ping(destination=[node], timeout=PING_TIMEOUT_S)),
-            stop_patience_s=WORKER_STOP_PATIENCE_S,
+            stop_patience_s=self._worker_stop_s + WORKER_HAND_BACK_S,
         )
 
     def _start_gateway(self) -> bool:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.upload.archive import ArchiveLimits
 from service.adapters.database.engine import create_tables, open_engine
+from service.adapters.database.operations_record import SqlOperationsRecord
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.onnx.segmenter import OnnxSegmenter
 from service.adapters.storage.folder_store import FolderArtefactStore
 from service.application.jobs import LeaseTerms
+from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, Segmenter, StudyStore
 from service.settings import Settings
 
@@ -22,6 +26,7 @@ class WorkerParts:
     """The dependencies of an attempt."""
 
     store: StudyStore
+    operations: OperationsRecord
     artefacts: ArtefactStore
     load_segmenter: Callable[[], Segmenter]
     protocol: ScoringProtocol
@@ -30,22 +35,38 @@ class WorkerParts:
     limits: ArchiveLimits
 
 
+def provider_of(segmenter: Segmenter) -> str:
+    """Return the execution provider that the session got, the preferred one of several."""
+    return segmenter.providers[0] if isinstance(segmenter, OnnxSegmenter) else "none"
+
+
 @cache
 def worker_parts(settings: Settings) -> WorkerParts:
-    """Return the parts, one set a process; the model is loaded at the first study."""
+    """Return the parts, one set a process; the model is loaded when it is first asked for."""
     engine = open_engine(settings.record_url)
     create_tables(engine)
 
-    @cache
+    loading = threading.Lock()
+    loaded: list[OnnxSegmenter] = []
+
     def load_segmenter() -> Segmenter:
-        return OnnxSegmenter(
-            settings.model_path,
-            providers=settings.onnx_providers,
-            threads=settings.onnx_threads,
-        )
+        # The heartbeat loads it at the start; a study that comes meanwhile waits for the same one.
+        with loading:
+            if not loaded:
+                loaded.append(
+                    OnnxSegmenter(
+                        settings.model_path,
+                        providers=settings.onnx_providers,
+                        threads=settings.onnx_threads,
+                    )
+                )
+            return loaded[0]
 
     return WorkerParts(
         store=SqlStudyStore(engine, terms=settings.lease_terms),
+        operations=SqlOperationsRecord(
+            engine, lost_after=timedelta(seconds=settings.worker_lost_s)
+        ),
         artefacts=FolderArtefactStore(settings.data_dir / "artefacts"),
         load_segmenter=load_segmenter,
         protocol=settings.scoring_protocol,

@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from service.adapters.database.tables import metadata
+from service.adapters.database.operations_tables import metadata
 
 SQLITE_BUSY_TIMEOUT_S: Final = 15.0
 """How long a writer waits for another one. Our choice: far above any transaction of ours."""
