@@ -23,13 +23,13 @@ from celery.signals import (
 
 from service.adapters.logs.json_logs import configure_logging
 from service.adapters.queue.celery_queue import TASK_NAME, CeleryJobQueue, celery_app
-from service.application.errors import ModelUnavailable, QueueUnavailable
+from service.application.errors import DependencyUnavailable, ModelUnavailable, QueueUnavailable
 from service.application.operations import AttemptTally
 from service.application.run_job import StopAttempt, run_job
 from service.settings import Settings
 from service.worker.heartbeat import Heartbeat
 from service.worker.stopping import StopNotice
-from service.worker.wiring import provider_of, worker_parts
+from service.worker.wiring import provider_of, wait_for_schema, worker_parts
 
 settings = Settings()
 
@@ -92,6 +92,14 @@ def _refuse_to_start_without_model(**_: object) -> None:
                 f"There is no model file at {settings.model_path}; set CACSCORE_MODEL_PATH."
             ).message
         )
+
+
+@worker_init.connect
+def _refuse_to_start_with_another_schema(**_: object) -> None:
+    try:
+        wait_for_schema(settings)
+    except DependencyUnavailable as error:
+        raise SystemExit(error.message) from error
 
 
 @worker_process_init.connect

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from typing import Final
 
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.upload.archive import ArchiveLimits
-from service.adapters.database.engine import create_tables, open_engine
+from service.adapters.database.engine import open_engine
 from service.adapters.database.operations_record import SqlOperationsRecord
+from service.adapters.database.schema import require_current_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.onnx.segmenter import OnnxSegmenter
 from service.adapters.storage.folder_store import FolderArtefactStore
+from service.application.errors import RecordSchemaUnknown, RecordUnavailable
 from service.application.jobs import LeaseTerms
 from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, Segmenter, StudyStore
 from service.settings import Settings
+
+SCHEMA_PATIENCE_S: Final = 60.0
+"""A gateway that starts beside the worker has upgraded the record by then; our choice."""
+
+_SCHEMA_POLL_S: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,11 +49,37 @@ def provider_of(segmenter: Segmenter) -> str:
     return segmenter.providers[0] if isinstance(segmenter, OnnxSegmenter) else "none"
 
 
+def wait_for_schema(settings: Settings, *, patience_s: float = SCHEMA_PATIENCE_S) -> None:
+    """Wait until a gateway has brought the record to the schema of this code.
+
+    Leaves no connection behind: the process may fork afterwards.
+
+    Raises
+    ------
+    RecordSchemaUnknown, RecordUnavailable
+        The schema is still another one, or the database away, when the patience is over.
+    """
+    engine = open_engine(settings.record_url)
+    deadline = time.monotonic() + patience_s
+    try:
+        while True:
+            try:
+                require_current_schema(engine)
+            except (RecordSchemaUnknown, RecordUnavailable):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_SCHEMA_POLL_S)
+            else:
+                return
+    finally:
+        engine.dispose()
+
+
 @cache
 def worker_parts(settings: Settings) -> WorkerParts:
     """Return the parts, one set a process; the model is loaded when it is first asked for."""
     engine = open_engine(settings.record_url)
-    create_tables(engine)
+    require_current_schema(engine)
 
     loading = threading.Lock()
     loaded: list[OnnxSegmenter] = []

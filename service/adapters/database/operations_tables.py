@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Float, String, Table, Text
 
-from service.adapters.database.tables import UtcDateTime, metadata
+from service.adapters.database.columns import UtcDateTime
+from service.adapters.database.tables import metadata
 
 tallies = Table(
     "tallies",
