@@ -21,7 +21,8 @@ CacscoreError
     ├── RecordUnavailable
     ├── RecordSchemaUnknown    the database has the schema of another release
     ├── ArtefactUnavailable
-    └── StorageFull
+    ├── StorageFull
+    └── TooBusy                uploads come faster than they can be taken
 ```
 """
 
@@ -242,3 +243,10 @@ class StorageFull(DependencyUnavailable):
 
     code = "storage_full"
     title = "There is no room for another upload"
+
+
+class TooBusy(DependencyUnavailable):
+    """Uploads come faster than they can be taken; the same one may be sent again later."""
+
+    code = "too_busy"
+    title = "The service has as much to do as it can take"

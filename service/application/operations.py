@@ -120,6 +120,10 @@ class OperationsRecord(Protocol):
         """Return everything; RecordUnavailable where the record cannot be read."""
         ...
 
+    def queued_jobs(self) -> int:
+        """Return how many jobs wait, for a message, a pause or a worker."""
+        ...
+
     def workers(self) -> Sequence[SeenWorker]:
         """Return every scoring process that was seen lately, the lost ones too."""
         ...
@@ -129,7 +133,7 @@ class OperationsRecord(Protocol):
         ...
 
     def forget_worker(self, worker_id: str) -> None:
-        """A process ends in good order."""
+        """Drop a process that ends in good order."""
         ...
 
     def count_attempt(
@@ -143,15 +147,15 @@ class AttemptObserver(Protocol):
     """Hears of one attempt while it runs; never raises."""
 
     def begun(self, claim: Claim) -> None:
-        """The job is ours."""
+        """Hear that the job is ours."""
         ...
 
     def stage_begun(self, stage: Stage) -> None:
-        """Whatever was done before is done; this is what follows."""
+        """Hear what follows; whatever was done before is done."""
         ...
 
     def ended(self, outcome: AttemptOutcome, code: str | None) -> None:
-        """The attempt is over; ``code`` is that of the refusal or failure."""
+        """Hear that it is over; ``code`` is that of the refusal or failure."""
         ...
 
 

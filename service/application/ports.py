@@ -182,6 +182,10 @@ class ArtefactStore(Protocol):
         """Return the keys of folders, scratch ones too, whose last change is older than this."""
         ...
 
+    def free_bytes(self) -> int:
+        """Return the room where uploads arrive; ArtefactUnavailable where it cannot be asked."""
+        ...
+
     def check(self) -> None:
         """Raise ArtefactUnavailable where the store cannot be written, StorageFull without room."""
         ...

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import CPendingDeprecationWarning
 from celery.signals import (
     setup_logging,
@@ -20,16 +20,18 @@ from celery.signals import (
     worker_process_shutdown,
     worker_shutting_down,
 )
+from structlog.contextvars import bound_contextvars
 
 from service.adapters.logs.json_logs import configure_logging
 from service.adapters.queue.celery_queue import TASK_NAME, CeleryJobQueue, celery_app
 from service.application.errors import DependencyUnavailable, ModelUnavailable, QueueUnavailable
-from service.application.operations import AttemptTally
+from service.application.operations import AttemptTally, Observers
 from service.application.run_job import StopAttempt, run_job
+from service.application.telemetry import REQUEST_ID, text_headers
 from service.settings import Settings
 from service.worker.heartbeat import Heartbeat
 from service.worker.stopping import StopNotice
-from service.worker.wiring import provider_of, wait_for_schema, worker_parts
+from service.worker.wiring import provider_of, tracing, wait_for_schema, worker_parts
 
 settings = Settings()
 
@@ -51,12 +53,18 @@ app = _worker_app()
 stop_notice = StopNotice()
 
 
-@app.task(name=TASK_NAME)
-def score_study_task(job_id: str) -> None:
+@app.task(name=TASK_NAME, bind=True)
+def score_study_task(self: Task[..., None], job_id: str) -> None:
     """Make one attempt at a job; a message that comes twice does nothing the second time."""
     parts = worker_parts(settings)
+    headers = text_headers(self.request.headers)
     # A stop that comes between two steps leaves the job to the end of its lease.
-    with suppress(StopAttempt), stop_notice.may_interrupt():
+    with (
+        bound_contextvars(job_id=job_id, request_id=headers.get(REQUEST_ID)),
+        tracing().attempt(headers) as spans,
+        suppress(StopAttempt),
+        stop_notice.may_interrupt(),
+    ):
         run_job(
             job_id,
             store=parts.store,
@@ -68,7 +76,7 @@ def score_study_task(job_id: str) -> None:
             limits=parts.limits,
             time_limit_error=SoftTimeLimitExceeded,
             time_limit_s=settings.task_soft_time_limit_s,
-            observer=AttemptTally(parts.operations),
+            observer=Observers(AttemptTally(parts.operations), spans),
         )
     if stop_notice.is_given:
         # For another worker; a message too many does no harm, and the reaper sends a missing one.
@@ -136,5 +144,6 @@ def _give_stop_notice(**_: object) -> None:
 
 @worker_process_shutdown.connect
 def _stop_beating(**_: object) -> None:
+    tracing().close()
     while _heartbeats:
         _heartbeats.pop().stop()

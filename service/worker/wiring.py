@@ -18,11 +18,16 @@ from service.adapters.database.schema import require_current_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.onnx.segmenter import OnnxSegmenter
 from service.adapters.storage.folder_store import FolderArtefactStore
+from service.adapters.tracing.open_tracing import open_tracing
 from service.application.errors import RecordSchemaUnknown, RecordUnavailable
 from service.application.jobs import LeaseTerms
 from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, Segmenter, StudyStore
+from service.application.telemetry import Tracing
 from service.settings import Settings
+
+SERVICE_NAME: Final = "cacscore-worker"
+"""Name of the worker in traces."""
 
 SCHEMA_PATIENCE_S: Final = 60.0
 """A gateway that starts beside the worker has upgraded the record by then; our choice."""
@@ -73,6 +78,12 @@ def wait_for_schema(settings: Settings, *, patience_s: float = SCHEMA_PATIENCE_S
                 return
     finally:
         engine.dispose()
+
+
+@cache
+def tracing() -> Tracing:
+    """Return what traces the attempts of this process."""
+    return open_tracing(Settings().otlp_endpoint, service_name=SERVICE_NAME)
 
 
 @cache

@@ -45,12 +45,13 @@ class World:
     """One machine: record, files, queue."""
 
     root: Path
+    record_url: str
     queue: RecordingJobQueue = field(default_factory=RecordingJobQueue)
 
     def __post_init__(self) -> None:
-        engine = open_engine(f"sqlite:///{self.root / 'record.sqlite3'}")
-        upgrade_schema(engine)
-        self.store = SqlStudyStore(engine, terms=TERMS)
+        self.engine = open_engine(self.record_url)
+        upgrade_schema(self.engine)
+        self.store = SqlStudyStore(self.engine, terms=TERMS)
         self.artefacts = FolderArtefactStore(self.root / "artefacts")
 
     def submit(self, archive: Path) -> str:
@@ -91,8 +92,10 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path, record_url: str) -> Iterator[World]:
+    world = World(tmp_path, record_url)
+    yield world
+    world.engine.dispose()
 
 
 RESULT_FILES = ["mask.dcm", "mask.nii.gz", "preview.zip", "report.json"]
@@ -275,8 +278,7 @@ def test_result_stays_when_the_answer_of_the_record_is_lost(world: World, study_
             super().finish(claim, result)
             raise RecordUnavailable("The connection broke after the commit.")
 
-    engine = open_engine(f"sqlite:///{world.root / 'record.sqlite3'}")
-    world.run(world.submit(study_zip), store=ForgetfulStore(engine, terms=TERMS))
+    world.run(world.submit(study_zip), store=ForgetfulStore(world.engine, terms=TERMS))
     result = world.store.result(world.study_id)
     world.artefacts.open(f"{result.result_key}/report.json").close()
 

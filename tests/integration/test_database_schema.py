@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,6 @@ from service.settings import Settings
 from service.worker.wiring import wait_for_schema
 from tests.records import drop_everything
 
-POSTGRESQL_URL = os.environ.get("CACSCORE_TEST_POSTGRESQL_URL")
 
 OLD_RELEASE = """
 CREATE TABLE studies (id VARCHAR(26) NOT NULL PRIMARY KEY, folder VARCHAR(64) NOT NULL UNIQUE,
@@ -60,12 +58,9 @@ INSERT INTO results VALUES ('j', 1, 'studies/s-1/j-1', 'DenseRAUnet', '0.3.0', '
 """What a release without Alembic left: its three tables and one scored study."""
 
 
-@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRESQL_URL else [])])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    url = f"sqlite:///{tmp_path / 'record.sqlite3'}"
-    if request.param == "postgresql" and POSTGRESQL_URL:
-        url = POSTGRESQL_URL
-    engine = open_engine(url)
+@pytest.fixture
+def engine(record_url: str) -> Iterator[Engine]:
+    engine = open_engine(record_url)
     yield engine
     drop_everything(engine)
     engine.dispose()
@@ -113,9 +108,11 @@ def test_record_of_an_old_release_is_taken_over_with_its_studies(engine: Engine)
 
 def test_gateways_that_start_at_once_upgrade_once(engine: Engine) -> None:
     _run_script(engine, OLD_RELEASE)
-    url = engine.url.render_as_string(hide_password=False)
+    others = [open_engine(engine.url.render_as_string(hide_password=False)) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: upgrade_schema(open_engine(url)), range(4)))
+        list(pool.map(upgrade_schema, others))
+    for one in others:
+        one.dispose()
     require_current_schema(engine)
 
 

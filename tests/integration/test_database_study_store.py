@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -59,16 +58,9 @@ def clock() -> Clock:
     return Clock()
 
 
-POSTGRESQL_URL = os.environ.get("CACSCORE_TEST_POSTGRESQL_URL")
-"""An empty database to which the tests may do anything; they run on SQLite alone without it."""
-
-
-@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRESQL_URL else [])])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    url = f"sqlite:///{tmp_path / 'record.sqlite3'}"
-    if request.param == "postgresql" and POSTGRESQL_URL:
-        url = POSTGRESQL_URL
-    engine = open_engine(url)
+@pytest.fixture
+def engine(record_url: str) -> Iterator[Engine]:
+    engine = open_engine(record_url)
     upgrade_schema(engine)
     yield engine
     drop_everything(engine)

@@ -55,9 +55,9 @@ class SqlOperationsRecord:
         is_due = and_(jobs.c.status == JobStatus.QUEUED, jobs.c.available_at <= now)
         with transaction(self._readers) as connection:
             by_status = {
-                row.status: row.count
+                row.status: row.job_count
                 for row in connection.execute(
-                    select(jobs.c.status, func.count().label("count")).group_by(jobs.c.status)
+                    select(jobs.c.status, func.count().label("job_count")).group_by(jobs.c.status)
                 )
             }
             due, oldest = connection.execute(
@@ -81,6 +81,13 @@ class SqlOperationsRecord:
             stage_durations=_histograms(counts),
             workers=seen,
         )
+
+    def queued_jobs(self) -> int:
+        """Return how many jobs wait, for a message, a pause or a worker."""
+        with transaction(self._readers) as connection:
+            return connection.execute(
+                select(func.count()).where(jobs.c.status == JobStatus.QUEUED)
+            ).scalar_one()
 
     def workers(self) -> Sequence[SeenWorker]:
         """Return every scoring process that was seen lately, the lost ones too."""
@@ -111,7 +118,7 @@ class SqlOperationsRecord:
             )
 
     def forget_worker(self, worker_id: str) -> None:
-        """A process ends in good order."""
+        """Drop a process that ends in good order."""
         with transaction(self._writers) as connection:
             connection.execute(delete(workers).where(workers.c.id == worker_id))
 

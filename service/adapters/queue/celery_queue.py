@@ -6,7 +6,7 @@ keep both rare; each one stands for a fault that was met.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -98,15 +98,25 @@ def _transport_options(broker_url: str, task_time_limit: timedelta) -> dict[str,
 
 
 class CeleryJobQueue:
-    """A JobQueue that sends a task with a job id."""
+    """A JobQueue that sends a task with a job id.
 
-    def __init__(self, app: Celery) -> None:
+    ``headers`` says what goes along with a message: the id and the trace of its request.
+    """
+
+    def __init__(self, app: Celery, headers: Callable[[], Mapping[str, str]] = dict) -> None:
         self._app = app
+        self._headers = headers
 
     def announce(self, job_id: str) -> None:
         """Send a message; QueueUnavailable where the broker does not take it within seconds."""
         with _broker_errors():
-            self._app.send_task(TASK_NAME, args=(job_id,), queue=QUEUE_NAME, ignore_result=True)
+            self._app.send_task(
+                TASK_NAME,
+                args=(job_id,),
+                queue=QUEUE_NAME,
+                ignore_result=True,
+                headers=dict(self._headers()),
+            )
 
     def depth(self) -> int:
         """Return how many messages wait that no worker has taken yet."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from service.adapters.database.operations_tables import metadata
+from service.adapters.database import operations_tables
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    target_metadata=operations_tables.tallies.metadata,
     # SQLite cannot change most of a table in place: batch operations copy it.
     render_as_batch=True,
     # All steps or none, on SQLite too; its driver is told where a transaction begins.
