@@ -26,6 +26,7 @@ from calcium_scoring.scoring.mass_score import LARGEST_MASS_CALIBRATION_FACTOR
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.upload.archive import MIB, ArchiveLimits
+from service.adapters.storage.s3_location import S3Location
 from service.application.jobs import LeaseTerms
 
 DEFAULT_MODEL_PATH: Final = Path(str(files("service.adapters.onnx") / "calcium_segmenter.onnx"))
@@ -136,6 +137,23 @@ class Settings(BaseSettings):
     worker_processes: PositiveInt = Field(
         default=1, description="Studies that a worker scores at once; one for each GPU."
     )
+    s3_bucket: str | None = Field(
+        default=None,
+        description="Bucket of an S3-compatible store for artefacts; a folder in data_dir when "
+        "not set.",
+    )
+    s3_prefix: str = Field(default="", description="Stands before every key in the bucket.")
+    s3_endpoint_url: str | None = Field(
+        default=None, description="URL of a store other than AWS, such as https://minio:9000."
+    )
+    s3_region: str | None = Field(default=None, description="Region; AWS_REGION when not set.")
+    s3_access_key_id: SecretStr | None = Field(
+        default=None, description="Access key; what AWS's own tools would find when not set."
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        default=None, description="Secret of the access key."
+    )
+
     worker_stop_s: PositiveFloat = Field(
         default=60.0,
         description="A worker that is told to stop lets its study finish for so long, then hands "
@@ -179,6 +197,15 @@ class Settings(BaseSettings):
         return tuple(name.strip() for name in value.split(",") if name.strip())
 
     @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ValueError(
+                "CACSCORE_S3_ACCESS_KEY_ID and CACSCORE_S3_SECRET_ACCESS_KEY belong together: set "
+                "both, or none of them."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_times(self) -> Self:
         if self.heartbeat_s * 2 > self.lease_s:
             raise ValueError(
@@ -209,6 +236,21 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_dir.absolute() / 'cacscore.sqlite3'}"
+
+    @property
+    def s3_location(self) -> S3Location | None:
+        """The bucket of artefacts; None where they are in a folder."""
+        if self.s3_bucket is None:
+            return None
+        key, secret = self.s3_access_key_id, self.s3_secret_access_key
+        return S3Location(
+            bucket=self.s3_bucket,
+            prefix=self.s3_prefix,
+            endpoint_url=self.s3_endpoint_url,
+            region=self.s3_region,
+            access_key_id=None if key is None else key.get_secret_value(),
+            secret_access_key=None if secret is None else secret.get_secret_value(),
+        )
 
     @property
     def lease_terms(self) -> LeaseTerms:

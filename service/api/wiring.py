@@ -16,7 +16,7 @@ from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.metrics.prometheus_metrics import GatewayMetrics, Sources
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
-from service.adapters.storage.folder_store import FolderArtefactStore
+from service.adapters.storage.open_store import open_artefact_store
 from service.api.admission import Admission, AdmissionLimits
 from service.api.telemetry import GatewayTelemetry
 from service.api.uploads import UploadLimits
@@ -71,8 +71,10 @@ def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayPar
         operations=SqlOperationsRecord(
             engine, lost_after=timedelta(seconds=settings.worker_lost_s)
         ),
-        artefacts=FolderArtefactStore(
-            settings.data_dir / "artefacts", reserve_bytes=settings.disk_reserve_bytes
+        artefacts=open_artefact_store(
+            settings.data_dir / "artefacts",
+            s3=settings.s3_location,
+            reserve_bytes=settings.disk_reserve_bytes,
         ),
         queue=queue,
         archive_limits=settings.archive_limits,

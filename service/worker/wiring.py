@@ -17,7 +17,7 @@ from service.adapters.database.operations_record import SqlOperationsRecord
 from service.adapters.database.schema import require_current_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.onnx.segmenter import OnnxSegmenter
-from service.adapters.storage.folder_store import FolderArtefactStore
+from service.adapters.storage.open_store import open_artefact_store
 from service.adapters.tracing.open_tracing import open_tracing
 from service.application.errors import RecordSchemaUnknown, RecordUnavailable
 from service.application.jobs import LeaseTerms
@@ -113,7 +113,7 @@ def worker_parts(settings: Settings) -> WorkerParts:
         operations=SqlOperationsRecord(
             engine, lost_after=timedelta(seconds=settings.worker_lost_s)
         ),
-        artefacts=FolderArtefactStore(settings.data_dir / "artefacts"),
+        artefacts=open_artefact_store(settings.data_dir / "artefacts", s3=settings.s3_location),
         load_segmenter=load_segmenter,
         protocol=settings.scoring_protocol,
         mass_calibration_factor=settings.mass_calibration_factor,

@@ -108,7 +108,7 @@ def _unprivileged_user() -> str | None:
 def running_postgresql() -> Iterator[PostgresqlServer]:
     """Give a server that nobody else uses; it is gone afterwards with its data."""
     binaries, user = _binaries(), _unprivileged_user()
-    # Neither below pytest's folder, which only its owner may enter, nor longer than a socket's path.
+    # Not below pytest's folder, which only its owner may enter; a socket's path is short.
     with tempfile.TemporaryDirectory(prefix="cac-pg-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         if user is not None:

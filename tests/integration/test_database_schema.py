@@ -30,7 +30,6 @@ from service.settings import Settings
 from service.worker.wiring import wait_for_schema
 from tests.records import drop_everything
 
-
 OLD_RELEASE = """
 CREATE TABLE studies (id VARCHAR(26) NOT NULL PRIMARY KEY, folder VARCHAR(64) NOT NULL UNIQUE,
   sha256 VARCHAR(64) NOT NULL, size_bytes BIGINT NOT NULL, created_at TIMESTAMP NOT NULL);

@@ -20,6 +20,7 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import (
@@ -31,7 +32,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from service.application.errors import DependencyUnavailable
+from service.application.errors import GIVEN_UP_CODES, DependencyUnavailable
 from service.application.operations import (
     STAGE_BOUNDS_S,
     DurationHistogram,
@@ -40,6 +41,9 @@ from service.application.operations import (
 )
 
 _log = structlog.get_logger(__name__)
+
+# The time at which a counter began is of no use where the record counts.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -221,7 +225,8 @@ def _record_metrics(facts: ServiceFacts) -> Iterator[Metric]:
         "cacscore_jobs_failed",
         "Jobs that ended without a score, by the code of their refusal or failure.",
         "code",
-        facts.failures,
+        # From zero on, or the first failure of its kind would be no increase.
+        {**dict.fromkeys(GIVEN_UP_CODES, 0), **facts.failures},
     )
     yield _counter("cacscore_attempts", "Attempts by how they ended.", "outcome", facts.attempts)
     durations = HistogramMetricFamily(
