@@ -31,10 +31,10 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/cacsco
  && install -d -o cacscore -g cacscore -m 0700 /var/lib/cacscore
 COPY --from=build /opt/cacscore /opt/cacscore
 # ORT_DISABLE_TELEMETRY: the official builds of ONNX Runtime send usage data to their maker otherwise.
-# REMAP_SIGTERM: `docker stop` lets a running study finish for worker_soft_shutdown_timeout, then
-# gives it back to the queue; stop_grace_period must be longer.
+# `docker stop` lets a running study finish for CACSCORE_WORKER_STOP_S (60 s), then hands it back to
+# the queue; stop_grace_period must be longer.
 ENV PATH=/opt/cacscore/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    CACSCORE_DATA_DIR=/var/lib/cacscore REMAP_SIGTERM=SIGQUIT ORT_DISABLE_TELEMETRY=1
+    CACSCORE_DATA_DIR=/var/lib/cacscore ORT_DISABLE_TELEMETRY=1
 USER cacscore
 VOLUME /var/lib/cacscore
 # Without --app: a ping needs none of the worker's code, and this runs every half minute.

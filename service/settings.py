@@ -26,6 +26,7 @@ from calcium_scoring.scoring.mass_score import LARGEST_MASS_CALIBRATION_FACTOR
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.upload.archive import MIB, ArchiveLimits
+from service.adapters.storage.s3_location import S3Location
 from service.application.jobs import LeaseTerms
 
 DEFAULT_MODEL_PATH: Final = Path(str(files("service.adapters.onnx") / "calcium_segmenter.onnx"))
@@ -136,6 +137,54 @@ class Settings(BaseSettings):
     worker_processes: PositiveInt = Field(
         default=1, description="Studies that a worker scores at once; one for each GPU."
     )
+    s3_bucket: str | None = Field(
+        default=None,
+        description="Bucket of an S3-compatible store for artefacts; a folder in data_dir when "
+        "not set.",
+    )
+    s3_prefix: str = Field(default="", description="Stands before every key in the bucket.")
+    s3_endpoint_url: str | None = Field(
+        default=None, description="URL of a store other than AWS, such as https://minio:9000."
+    )
+    s3_region: str | None = Field(default=None, description="Region; AWS_REGION when not set.")
+    s3_access_key_id: SecretStr | None = Field(
+        default=None, description="Access key; what AWS's own tools would find when not set."
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        default=None, description="Secret of the access key."
+    )
+
+    worker_stop_s: PositiveFloat = Field(
+        default=60.0,
+        description="A worker that is told to stop lets its study finish for so long, then hands "
+        "it back to the queue.",
+    )
+    worker_heartbeat_s: PositiveFloat = Field(
+        default=10.0, description="How often a scoring process says that it is there."
+    )
+    worker_lost_s: PositiveFloat = Field(
+        default=60.0, description="A scoring process that is silent for so long counts as lost."
+    )
+    uploads_at_once: PositiveInt = Field(
+        default=64, description="Uploads that one gateway receives at the same time."
+    )
+    uploads_waiting: int = Field(
+        default=256,
+        ge=0,
+        description="Further uploads that wait for a place; any beyond are answered 503.",
+    )
+    upload_wait_s: PositiveFloat = Field(
+        default=10.0, description="An upload that waits for its place for longer is answered 503."
+    )
+    queue_length: PositiveInt = Field(
+        default=10_000, description="With so many studies waiting no upload is accepted."
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="OpenTelemetry collector that traces are sent to, such as "
+        "http://collector:4318; no traces without it.",
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="From which level on lines are logged."
     )
@@ -148,11 +197,26 @@ class Settings(BaseSettings):
         return tuple(name.strip() for name in value.split(",") if name.strip())
 
     @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ValueError(
+                "CACSCORE_S3_ACCESS_KEY_ID and CACSCORE_S3_SECRET_ACCESS_KEY belong together: set "
+                "both, or none of them."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_times(self) -> Self:
         if self.heartbeat_s * 2 > self.lease_s:
             raise ValueError(
                 f"CACSCORE_LEASE_S ({self.lease_s:g}) must be at least twice CACSCORE_HEARTBEAT_S "
                 f"({self.heartbeat_s:g}), or one late heartbeat loses a job."
+            )
+        if self.worker_heartbeat_s * 2 > self.worker_lost_s:
+            raise ValueError(
+                f"CACSCORE_WORKER_LOST_S ({self.worker_lost_s:g}) must be at least twice "
+                f"CACSCORE_WORKER_HEARTBEAT_S ({self.worker_heartbeat_s:g}), or one late "
+                "heartbeat loses a worker."
             )
         if self.task_soft_time_limit_s >= self.task_time_limit_s:
             raise ValueError(
@@ -172,6 +236,21 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_dir.absolute() / 'cacscore.sqlite3'}"
+
+    @property
+    def s3_location(self) -> S3Location | None:
+        """The bucket of artefacts; None where they are in a folder."""
+        if self.s3_bucket is None:
+            return None
+        key, secret = self.s3_access_key_id, self.s3_secret_access_key
+        return S3Location(
+            bucket=self.s3_bucket,
+            prefix=self.s3_prefix,
+            endpoint_url=self.s3_endpoint_url,
+            region=self.s3_region,
+            access_key_id=None if key is None else key.get_secret_value(),
+            secret_access_key=None if secret is None else secret.get_secret_value(),
+        )
 
     @property
     def lease_terms(self) -> LeaseTerms:

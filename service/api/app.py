@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
+from starlette.concurrency import run_in_threadpool
 
 from calcium_scoring.version import __version__
 from service.adapters.logs.json_logs import configure_logging
@@ -16,19 +17,23 @@ from service.api.documentation import DESCRIPTION, TITLE, build_openapi
 from service.api.middleware import RequestGuard
 from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
-from service.api.routes import operations, studies
-from service.api.wiring import gateway_parts
+from service.api.routes import metrics, operations, studies
+from service.api.telemetry import GatewayTelemetry
+from service.api.wiring import gateway_parts, metric_sources
 from service.settings import Settings
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the gateway; ``settings`` come from the environment where they are not given."""
     chosen = settings or Settings()
+    telemetry = GatewayTelemetry()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging(chosen.log_level)
-        app.state.parts = gateway_parts(chosen)
+        telemetry.start(chosen.otlp_endpoint)
+        app.state.parts = gateway_parts(chosen, telemetry)
+        telemetry.metrics.watch(metric_sources(app.state.parts))
         reaper = asyncio.create_task(reap_forever(app.state.parts))
         try:
             yield
@@ -36,6 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             reaper.cancel()
             with suppress(asyncio.CancelledError):
                 await reaper
+            await run_in_threadpool(telemetry.close)
 
     app = FastAPI(
         title=TITLE,
@@ -46,10 +52,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(RequestGuard)
-    add_problem_handlers(app, [*studies.router.routes, *operations.router.routes])
-    app.include_router(studies.router)
-    app.include_router(operations.router)
+    app.add_middleware(RequestGuard, telemetry=telemetry)
+    routers = (studies.router, operations.router, metrics.router)
+    add_problem_handlers(app, [route for router in routers for route in router.routes])
+    for router in routers:
+        app.include_router(router)
 
     def openapi() -> dict[str, object]:
         if app.openapi_schema is None:

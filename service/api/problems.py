@@ -31,6 +31,7 @@ from service.application.errors import (
     StorageFull,
     StudyFailed,
     StudyNotFound,
+    TooBusy,
 )
 from service.application.problem import Problem
 
@@ -62,8 +63,13 @@ RETRY_AFTER_S: Final[dict[type[CacscoreError], int]] = {
     ScoreNotReady: 2,
     DependencyUnavailable: 5,
     StorageFull: 60,
+    TooBusy: 10,
 }
 """When it makes sense to ask again; our choice."""
+
+
+PROBLEM_CODE: Final = "problem_code"
+"""In the state of a request: the code of the problem that answered it."""
 
 
 def problem_response(
@@ -109,7 +115,7 @@ def add_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
 
 
-def _on_cacscore_error(_request: Request, error: Exception) -> Response:
+def _on_cacscore_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, CacscoreError):
         raise error
     problem = error.problem if isinstance(error, StudyFailed) else Problem.of(error)
@@ -117,6 +123,7 @@ def _on_cacscore_error(_request: Request, error: Exception) -> Response:
         (RETRY_AFTER_S[kind] for kind in type(error).__mro__ if kind in RETRY_AFTER_S), None
     )
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    request.state.problem_code = problem.code
     return problem_response(problem, status_of(error), headers)
 
 
@@ -132,6 +139,7 @@ def _on_http_exception(request: Request, error: Exception, routes: Sequence[Base
     methods = _methods_of_path(request, routes)
     if status is HTTPStatus.METHOD_NOT_ALLOWED and methods:
         headers["Allow"] = ", ".join(methods)
+    request.state.problem_code = status.name.lower()
     return problem_response(
         Problem(status.name.lower(), status.phrase, details.get(status, f"{status.description}.")),
         status,
@@ -151,7 +159,7 @@ def _methods_of_path(request: Request, routes: Sequence[BaseRoute]) -> list[str]
     )
 
 
-def _on_invalid_request(_request: Request, error: Exception) -> Response:
+def _on_invalid_request(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     # The values that were sent are left out: they may be anything.
@@ -159,6 +167,7 @@ def _on_invalid_request(_request: Request, error: Exception) -> Response:
         {"location": [str(part) for part in one["loc"]], "message": str(one["msg"])}
         for one in error.errors()
     ]
+    request.state.problem_code = "invalid_request"
     return problem_response(
         Problem(
             "invalid_request",

@@ -21,6 +21,7 @@ from calcium_scoring.scoring.percentiles import RaceOrEthnicity
 from calcium_scoring.volume.patient import Sex
 from service.application.categories import GivenFacts
 from service.application.jobs import JobStatus, Stage, StudyJob, StudyPage
+from service.application.operations import SeenWorker
 from service.application.problem import Problem
 
 RiskCategory = Literal["0", "1-10", "11-100", "101-400", ">400"]
@@ -711,11 +712,44 @@ class CheckResponse(ResponseModel):
     """One thing that an upload needs."""
 
     name: Literal["database", "broker", "artefact_folder", "model_file", "worker"]
-    """What was checked; `worker` is not ok once studies wait and no worker scores anything."""
+    """What was checked; `worker` is not ok where no worker would score a study that came now."""
     is_ok: bool
     """Whether the check passed."""
     detail: str | None
     """What is wrong; null when nothing is."""
+
+
+class WorkerResponse(ResponseModel):
+    """What a scoring process last said of itself."""
+
+    state: Literal["loading", "ready", "unavailable", "lost"]
+    """`unavailable`: it cannot load its model. `lost`: silent for CACSCORE_WORKER_LOST_S."""
+    model_name: str | None
+    """Name of the network; null until it is loaded."""
+    model_version: str | None
+    """Version of the network; null until it is loaded."""
+    execution_provider: str | None
+    """What the network really runs on, by ONNX Runtime's name; null until it is loaded."""
+    detail: str | None
+    """Why the model cannot be loaded; null otherwise."""
+    started_at: datetime
+    """When it was first seen."""
+    seen_at: datetime
+    """When it was last seen."""
+
+    @classmethod
+    def of(cls, worker: SeenWorker) -> Self:
+        """Show what the record knows of a worker."""
+        beat = worker.beat
+        return cls(
+            state=worker.state.value,
+            model_name=beat.model_name,
+            model_version=beat.model_version,
+            execution_provider=beat.execution_provider,
+            detail=beat.detail,
+            started_at=worker.started_at,
+            seen_at=worker.seen_at,
+        )
 
 
 class ReadinessResponse(ResponseModel):
@@ -725,6 +759,10 @@ class ReadinessResponse(ResponseModel):
     """True when every check passed."""
     checks: list[CheckResponse]
     """Each check."""
+    free_bytes: int | None
+    """Room where uploads arrive; null where it cannot be asked."""
+    workers: list[WorkerResponse]
+    """Every scoring process that was seen within the last hour; empty where the record is away."""
 
 
 class VersionResponse(ResponseModel):

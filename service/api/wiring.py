@@ -10,12 +10,18 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from calcium_scoring.upload.archive import ArchiveLimits
-from service.adapters.database.engine import create_tables, open_engine
+from service.adapters.database.engine import open_engine
+from service.adapters.database.operations_record import SqlOperationsRecord
+from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
+from service.adapters.metrics.prometheus_metrics import GatewayMetrics, Sources
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
-from service.adapters.storage.folder_store import FolderArtefactStore
+from service.adapters.storage.open_store import open_artefact_store
+from service.api.admission import Admission, AdmissionLimits
+from service.api.telemetry import GatewayTelemetry
 from service.api.uploads import UploadLimits
 from service.application.errors import QueueUnavailable
+from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
 from service.settings import Settings
 
@@ -25,6 +31,7 @@ class GatewayParts:
     """The dependencies of the routes."""
 
     store: StudyStore
+    operations: OperationsRecord
     artefacts: ArtefactStore
     queue: JobQueue
     archive_limits: ArchiveLimits
@@ -32,6 +39,9 @@ class GatewayParts:
     model_path: Path
     reaper_interval: timedelta
     unattended_after: timedelta
+    admission: Admission
+    queue_length: int
+    metrics: GatewayMetrics
 
 
 class NoJobQueue:
@@ -46,18 +56,25 @@ class NoJobQueue:
         raise QueueUnavailable("No broker is set; see CACSCORE_BROKER_URL.")
 
 
-def gateway_parts(settings: Settings) -> GatewayParts:
+def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayParts:
     """Return the parts; nothing is connected until it is used."""
     engine = open_engine(settings.record_url)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    create_tables(engine)
+    upgrade_schema(engine)
     queue: JobQueue = NoJobQueue()
     if settings.broker_url is not None:
-        queue = CeleryJobQueue(celery_app(settings.broker_url.get_secret_value()))
+        queue = CeleryJobQueue(
+            celery_app(settings.broker_url.get_secret_value()), telemetry.message_headers
+        )
     return GatewayParts(
         store=SqlStudyStore(engine, terms=settings.lease_terms),
-        artefacts=FolderArtefactStore(
-            settings.data_dir / "artefacts", reserve_bytes=settings.disk_reserve_bytes
+        operations=SqlOperationsRecord(
+            engine, lost_after=timedelta(seconds=settings.worker_lost_s)
+        ),
+        artefacts=open_artefact_store(
+            settings.data_dir / "artefacts",
+            s3=settings.s3_location,
+            reserve_bytes=settings.disk_reserve_bytes,
         ),
         queue=queue,
         archive_limits=settings.archive_limits,
@@ -69,6 +86,28 @@ def gateway_parts(settings: Settings) -> GatewayParts:
         model_path=settings.model_path,
         reaper_interval=timedelta(seconds=settings.reaper_interval_s),
         unattended_after=timedelta(seconds=settings.unattended_s),
+        admission=Admission(
+            AdmissionLimits(
+                at_once=settings.uploads_at_once,
+                waiting=settings.uploads_waiting,
+                wait_s=settings.upload_wait_s,
+            ),
+            lambda received, waiting: telemetry.metrics.uploads_at_door(
+                received=received, waiting=waiting
+            ),
+        ),
+        queue_length=settings.queue_length,
+        metrics=telemetry.metrics,
+    )
+
+
+def metric_sources(parts: GatewayParts) -> Sources:
+    """Return where the metrics that all gateways share come from."""
+    return Sources(
+        facts=parts.operations.facts,
+        queue_depth=parts.queue.depth,
+        free_bytes=parts.artefacts.free_bytes,
+        is_unattended=lambda: parts.store.is_unattended(parts.unattended_after),
     )
 
 

@@ -20,9 +20,11 @@ CacscoreError
     ├── WorkerUnavailable
     ├── QueueUnavailable
     ├── RecordUnavailable
+    ├── RecordSchemaUnknown    the database has the schema of another release
     ├── ArtefactUnavailable
     ├── SigningKeyUnusable
-    └── StorageFull
+    ├── StorageFull
+    └── TooBusy                uploads come faster than they can be taken
 ```
 """
 
@@ -217,6 +219,20 @@ class RecordUnavailable(DependencyUnavailable):
     title = "The database cannot be reached"
 
 
+class RecordSchemaUnknown(DependencyUnavailable):
+    """The database has the schema of another release; nothing is read or written."""
+
+    code = "record_schema_unknown"
+    title = "The database has a schema that this release does not use"
+
+    def __init__(self, *, found: str | None, needed: str, way_out: str) -> None:
+        super().__init__(
+            f"The database has schema {found or 'none'}; this release needs {needed}. {way_out}",
+            found=found,
+            needed=needed,
+        )
+
+
 class ArtefactUnavailable(DependencyUnavailable):
     """A file that the record names is not in the store."""
 
@@ -255,3 +271,10 @@ class ArtefactNotFound(CacscoreError):
             f"The result has no file of this name; it has {', '.join(available)}.",
             available=available,
         )
+
+
+class TooBusy(DependencyUnavailable):
+    """Uploads come faster than they can be taken; the same one may be sent again later."""
+
+    code = "too_busy"
+    title = "The service has as much to do as it can take"

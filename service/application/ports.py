@@ -98,6 +98,13 @@ class StudyStore(Protocol):
         """
         ...
 
+    def hand_back(self, claim: Claim) -> None:
+        """Queue the job again at once, as if the attempt had never begun: its worker must stop.
+
+        The number of the attempt is used again, so this is the last thing that the attempt does.
+        """
+        ...
+
     def expire_leases(self) -> list[str]:
         """Queue again, or end, every running job whose lease is over; return their job ids.
 
@@ -173,6 +180,10 @@ class ArtefactStore(Protocol):
 
     def untouched_since(self, age: timedelta) -> list[str]:
         """Return the keys of folders, scratch ones too, whose last change is older than this."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Return the room where uploads arrive; ArtefactUnavailable where it cannot be asked."""
         ...
 
     def check(self) -> None:

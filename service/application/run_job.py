@@ -18,8 +18,14 @@ from calcium_scoring.errors import CacscoreError, SeriesRejected, UploadRejected
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.upload.archive import ArchiveLimits
 from service.application.artefact_names import UPLOAD
-from service.application.errors import LeaseLost, RecordUnavailable, ScoringTimedOut
+from service.application.errors import (
+    DependencyUnavailable,
+    LeaseLost,
+    RecordUnavailable,
+    ScoringTimedOut,
+)
 from service.application.jobs import Claim, LeaseTerms, ScoreResult, Stage
+from service.application.operations import NOBODY, AttemptObserver, AttemptOutcome
 from service.application.ports import ArtefactStore, Segmenter, StudyStore
 from service.application.problem import Problem
 from service.application.progress import overall_progress
@@ -36,6 +42,10 @@ SECONDS_BETWEEN_PROGRESS_WRITES: Final = 1.0
 """Within a stage the record is written at most this often."""
 
 
+class StopAttempt(BaseException):
+    """Raised into an attempt by a worker that must stop; no error, so no ``except`` keeps it."""
+
+
 def run_job(
     job_id: str,
     *,
@@ -49,6 +59,7 @@ def run_job(
     signer: Signer | None = None,
     time_limit_error: type[Exception] = TimeoutError,
     time_limit_s: float = 0.0,
+    observer: AttemptObserver = NOBODY,
 ) -> None:
     """Make one attempt at a job; does nothing where there is nothing to do.
 
@@ -60,16 +71,21 @@ def run_job(
         Signs the record of where the result comes from; unsigned without one.
     time_limit_error, time_limit_s
         What the queue raises within an attempt that takes longer than this.
+    observer
+        Hears when the attempt begins, of each stage, and how it ended.
+
+    A StopAttempt that is raised into it gives the job back to the queue at once.
     """
     claim = store.claim(job_id)
     if claim is None:
         _log.info("nothing_to_do", job_id=job_id)
         return
     begun = time.monotonic()
-    log = _log.bind(job_id=job_id, attempt=claim.attempt)
+    log = _log.bind(job_id=job_id, study_id=claim.study_id, attempt=claim.attempt)
     log.info("attempt_begun")
+    observer.begun(claim)
     try:
-        with _lease_kept(store, claim, terms) as watch:
+        with _lease_kept(store, claim, terms, observer) as watch:
             _score_study(
                 claim,
                 store=store,
@@ -82,20 +98,29 @@ def run_job(
                 watch=watch,
             )
         log.info("attempt_succeeded", duration_ms=_elapsed_ms(begun))
+        observer.ended(AttemptOutcome.SUCCEEDED, None)
     except LeaseLost:
         artefacts.remove(claim.result_key)
         log.warning("attempt_dropped", duration_ms=_elapsed_ms(begun))
+        observer.ended(AttemptOutcome.DROPPED, None)
+    except StopAttempt:
+        _hand_back(claim, store, artefacts)
+        log.warning("attempt_handed_back", duration_ms=_elapsed_ms(begun))
+        observer.ended(AttemptOutcome.HANDED_BACK, None)
     except Exception as error:
         # Only then: where the record did keep this attempt's result, its files stay.
         if _record_failure(error, claim, store, time_limit_error, time_limit_s):
             # Nothing of a refused upload stays but its record; a passing failure is tried again.
             artefacts.remove(claim.folder if isinstance(error, REFUSALS) else claim.result_key)
+        code = error.code if isinstance(error, CacscoreError) else None
         log.warning(
             "attempt_failed",
             duration_ms=_elapsed_ms(begun),
-            code=error.code if isinstance(error, CacscoreError) else None,
+            code=code,
             exc_info=None if isinstance(error, CacscoreError) else error,
         )
+        is_refusal = isinstance(error, REFUSALS)
+        observer.ended(AttemptOutcome.REFUSED if is_refusal else AttemptOutcome.FAILED, code)
 
 
 def _score_study(
@@ -163,12 +188,23 @@ def _record_failure(
     return True
 
 
+def _hand_back(claim: Claim, store: StudyStore, artefacts: ArtefactStore) -> None:
+    try:
+        # First: the next attempt has the same number and folder.
+        artefacts.remove(claim.result_key)
+        store.hand_back(claim)
+    except (LeaseLost, DependencyUnavailable):
+        # The lease ends by itself, as if the worker had been killed.
+        _log.warning("attempt_not_handed_back", job_id=claim.job_id, attempt=claim.attempt)
+
+
 class _LeaseWatch:
     """Writes progress to the record and stops the work once the lease is lost."""
 
-    def __init__(self, store: StudyStore, claim: Claim) -> None:
+    def __init__(self, store: StudyStore, claim: Claim, observer: AttemptObserver) -> None:
         self._store = store
         self._claim = claim
+        self._observer = observer
         self._stage = Stage.WAITING
         self._written_at = 0.0
         self.is_lost = threading.Event()
@@ -178,6 +214,8 @@ class _LeaseWatch:
         if self.is_lost.is_set():
             raise LeaseLost(self._claim.job_id, self._claim.attempt)
         now = time.monotonic()
+        if stage is not self._stage:
+            self._observer.stage_begun(stage)
         if stage is self._stage and now - self._written_at < SECONDS_BETWEEN_PROGRESS_WRITES:
             return
         self._stage, self._written_at = stage, now
@@ -188,9 +226,11 @@ class _LeaseWatch:
 
 
 @contextmanager
-def _lease_kept(store: StudyStore, claim: Claim, terms: LeaseTerms) -> Iterator[_LeaseWatch]:
+def _lease_kept(
+    store: StudyStore, claim: Claim, terms: LeaseTerms, observer: AttemptObserver
+) -> Iterator[_LeaseWatch]:
     """Extend the lease from a thread until the block ends."""
-    watch = _LeaseWatch(store, claim)
+    watch = _LeaseWatch(store, claim, observer)
     ended = threading.Event()
 
     def keep() -> None:

@@ -80,6 +80,7 @@ def submit_study(
         raise RecordUnavailable(
             "The study was deleted while it was being uploaded; send it again."
         ) from error
+    _log.info("study_accepted" if is_new else "study_known", study_id=study_id, job_id=study.job_id)
     if is_new:
         announce(study.job_id, store=store, queue=queue)
     return study

@@ -27,6 +27,8 @@ from typing import Final
 import httpx
 import redis
 
+from service.adapters.database.engine import open_engine
+from service.adapters.database.schema import upgrade_schema
 from service.adapters.queue.celery_queue import celery_app
 from service.application.report_document import INTENDED_USE
 from service.cli.console import say
@@ -41,8 +43,12 @@ WORKER_APP: Final = "service.worker.tasks"
 START_TIMEOUT_S: Final = 120.0
 """For each part; on a cold disk the imports of the worker take long. Our choice."""
 
-WORKER_STOP_PATIENCE_S: Final = 20.0
-"""How long a running study may take to finish at the end. Our choice; the next start resumes it."""
+WORKER_STOP_S: Final = 15.0
+"""How long a running study may take to finish at the end, unless CACSCORE_WORKER_STOP_S says so.
+Our choice; what is not finished the next start takes up at once."""
+
+WORKER_HAND_BACK_S: Final = 5.0
+"""How long a worker may take to hand a study back before it is killed. Our choice."""
 
 GATEWAY_STOP_PATIENCE_S: Final = "5"
 """How long requests that are being answered may take at the end. Our choice."""
@@ -75,13 +81,17 @@ def run_embedded_service(
         If a part does not start or cannot be kept alive.
     """
     # Before the parts are started: each of them would end with the same complaint.
-    settings_from_environment()
+    settings = settings_from_environment()
     try:
         data_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise UsageMistake(f"The data folder {data_folder} cannot be made: {error}.") from error
     with _sole_user_of(data_folder):
         port = _free_port(host, port)
+        # Before the worker starts, which does not work with another schema.
+        upgrade_schema(
+            open_engine(settings.model_copy(update={"data_dir": data_folder}).record_url)
+        )
         broker = choose_broker(data_folder, os.environ.get("CACSCORE_BROKER_URL"))
         try:
             with (
@@ -110,9 +120,11 @@ class _EmbeddedService:
         self._port = port
         self._data_folder = data_folder
         self._unreadiness = ""
+        self._worker_stop_s = float(os.environ.get("CACSCORE_WORKER_STOP_S", WORKER_STOP_S))
         self._environment = {
             "CACSCORE_DATA_DIR": str(data_folder),
             "CACSCORE_BROKER_URL": broker.url,
+            "CACSCORE_WORKER_STOP_S": f"{self._worker_stop_s:g}",
             # Unpacked series of a killed worker lie here until the next start, not in /tmp.
             "TMPDIR": str(_empty_folder(data_folder / "tmp")),
         }
@@ -158,7 +170,7 @@ class _EmbeddedService:
             "worker",
             command,
             lambda: bool(control.ping(destination=[node], timeout=PING_TIMEOUT_S)),
-            stop_patience_s=WORKER_STOP_PATIENCE_S,
+            stop_patience_s=self._worker_stop_s + WORKER_HAND_BACK_S,
         )
 
     def _start_gateway(self) -> bool:

@@ -7,19 +7,31 @@ database: its children do, when they have something to score.
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from datetime import timedelta
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import CPendingDeprecationWarning
-from celery.signals import setup_logging, worker_init, worker_process_init
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_shutting_down,
+)
+from structlog.contextvars import bound_contextvars
 
 from service.adapters.logs.json_logs import configure_logging
-from service.adapters.queue.celery_queue import TASK_NAME, celery_app
-from service.application.errors import ModelUnavailable, QueueUnavailable
-from service.application.run_job import run_job
+from service.adapters.queue.celery_queue import TASK_NAME, CeleryJobQueue, celery_app
+from service.application.errors import DependencyUnavailable, ModelUnavailable, QueueUnavailable
+from service.application.operations import AttemptTally, Observers
+from service.application.run_job import StopAttempt, run_job
+from service.application.telemetry import REQUEST_ID, text_headers
 from service.settings import Settings
-from service.worker.wiring import worker_parts
+from service.worker.heartbeat import Heartbeat
+from service.worker.stopping import StopNotice
+from service.worker.wiring import provider_of, tracing, wait_for_schema, worker_parts
 
 settings = Settings()
 
@@ -33,29 +45,44 @@ def _worker_app() -> Celery:
         settings.broker_url.get_secret_value(),
         task_time_limit=timedelta(seconds=settings.task_time_limit_s),
         task_soft_time_limit=timedelta(seconds=settings.task_soft_time_limit_s),
+        stop_patience=timedelta(seconds=settings.worker_stop_s),
     )
 
 
 app = _worker_app()
+stop_notice = StopNotice()
 
 
-@app.task(name=TASK_NAME)
-def score_study_task(job_id: str) -> None:
+@app.task(name=TASK_NAME, bind=True)
+def score_study_task(self: Task[..., None], job_id: str) -> None:
     """Make one attempt at a job; a message that comes twice does nothing the second time."""
     parts = worker_parts(settings)
-    run_job(
-        job_id,
-        store=parts.store,
-        artefacts=parts.artefacts,
-        load_segmenter=parts.load_segmenter,
-        protocol=parts.protocol,
-        mass_calibration_factor=parts.mass_calibration_factor,
-        terms=parts.terms,
-        limits=parts.limits,
-        signer=parts.signer,
-        time_limit_error=SoftTimeLimitExceeded,
-        time_limit_s=settings.task_soft_time_limit_s,
-    )
+    headers = text_headers(self.request.headers)
+    # A stop that comes between two steps leaves the job to the end of its lease.
+    with (
+        bound_contextvars(job_id=job_id, request_id=headers.get(REQUEST_ID)),
+        tracing().attempt(headers) as spans,
+        suppress(StopAttempt),
+        stop_notice.may_interrupt(),
+    ):
+        run_job(
+            job_id,
+            store=parts.store,
+            artefacts=parts.artefacts,
+            load_segmenter=parts.load_segmenter,
+            protocol=parts.protocol,
+            mass_calibration_factor=parts.mass_calibration_factor,
+            terms=parts.terms,
+            limits=parts.limits,
+            signer=parts.signer,
+            time_limit_error=SoftTimeLimitExceeded,
+            time_limit_s=settings.task_soft_time_limit_s,
+            observer=Observers(AttemptTally(parts.operations), spans),
+        )
+    if stop_notice.is_given:
+        # For another worker; a message too many does no harm, and the reaper sends a missing one.
+        with suppress(QueueUnavailable):
+            CeleryJobQueue(app).announce(job_id)
 
 
 @setup_logging.connect
@@ -76,7 +103,48 @@ def _refuse_to_start_without_model(**_: object) -> None:
         )
 
 
+@worker_init.connect
+def _refuse_to_start_with_another_schema(**_: object) -> None:
+    try:
+        wait_for_schema(settings)
+    except DependencyUnavailable as error:
+        raise SystemExit(error.message) from error
+
+
 @worker_process_init.connect
 def _silence_warnings(**_: object) -> None:
     # Warnings of DICOM libraries quote values of the upload, and would reach the log.
     warnings.simplefilter("ignore")
+
+
+_heartbeats: list[Heartbeat] = []
+
+
+@worker_process_init.connect
+def _begin_to_beat(**_: object) -> None:
+    parts = worker_parts(settings)
+    heartbeat = Heartbeat(
+        parts.operations,
+        load_segmenter=parts.load_segmenter,
+        provider_of=provider_of,
+        interval_s=settings.worker_heartbeat_s,
+    )
+    heartbeat.start()
+    _heartbeats.append(heartbeat)
+
+
+@worker_process_init.connect
+def _wait_for_stop_notice(**_: object) -> None:
+    stop_notice.wait_in_background()
+
+
+@worker_shutting_down.connect
+def _give_stop_notice(**_: object) -> None:
+    stop_notice.give_after(settings.worker_stop_s)
+
+
+@worker_process_shutdown.connect
+def _stop_beating(**_: object) -> None:
+    tracing().close()
+    while _heartbeats:
+        _heartbeats.pop().stop()

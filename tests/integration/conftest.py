@@ -18,12 +18,15 @@ import pytest
 import redis
 import uvicorn
 
-from service.adapters.database.engine import create_tables, open_engine
+from service.adapters.database.engine import open_engine
+from service.adapters.database.schema import upgrade_schema
 from service.api.app import create_app
+from service.application.operations import AttemptTally
 from service.application.run_job import run_job
 from service.settings import Settings
 from service.worker.wiring import WorkerParts, worker_parts
 from tests.fakes import write_study_zip, write_threshold_model
+from tests.integration.postgresql import PostgresqlServer, running_postgresql
 
 START_TIMEOUT_S = 20.0
 
@@ -80,6 +83,22 @@ def _wait_until_it_answers(socket: Path) -> None:
             return
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server of this run; CI must have one, elsewhere its absence is a skip."""
+    with running_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def record_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database on each of the two servers that can keep the record."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'record.sqlite3'}"
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    return server.new_database()
+
+
 @pytest.fixture
 def broker() -> Iterator[Broker]:
     # A socket path may have only some hundred bytes; pytest's folders are longer.
@@ -131,6 +150,7 @@ class Service:
                 protocol=self.parts.protocol,
                 mass_calibration_factor=self.parts.mass_calibration_factor,
                 terms=self.parts.terms,
+                observer=AttemptTally(self.parts.operations),
             )
 
     def files(self) -> list[str]:
@@ -172,6 +192,6 @@ def running_gateway(settings: Settings) -> Iterator[httpx.Client]:
 @pytest.fixture
 def service(settings: Settings) -> Iterator[Service]:
     settings.data_dir.mkdir(parents=True)
-    create_tables(open_engine(settings.record_url))
+    upgrade_schema(open_engine(settings.record_url))
     with running_gateway(settings) as client:
         yield Service(client, settings, worker_parts(settings))

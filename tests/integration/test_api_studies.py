@@ -22,8 +22,10 @@ from service.adapters.database.study_store import SqlStudyStore
 from service.api.schemas import CalciumReportResponse
 from service.application.delete_study import delete_study
 from service.application.jobs import ScoreResult
+from service.application.operations import WorkerBeat, WorkerState
 from service.application.report_document import SCHEMA_VERSION
 from service.settings import Settings
+from service.worker.wiring import worker_parts
 from tests.fakes import THRESHOLD_HU, write_study_zip
 from tests.integration.conftest import Service, running_gateway
 
@@ -240,7 +242,7 @@ def test_health_readiness_and_version_answer(service: Service) -> None:
     version = service.client.get("/version").json()
     assert version["schema_version"] == SCHEMA_VERSION
     readiness = service.client.get("/readyz")
-    # This gateway has no broker.
+    # This gateway has no broker and no worker.
     assert readiness.status_code == 503
     checks = {check["name"]: check["is_ok"] for check in readiness.json()["checks"]}
     assert checks == {
@@ -248,7 +250,7 @@ def test_health_readiness_and_version_answer(service: Service) -> None:
         "broker": False,
         "artefact_folder": True,
         "model_file": True,
-        "worker": True,
+        "worker": False,
     }
 
 
@@ -257,6 +259,8 @@ def test_readiness_fails_once_a_study_waits_and_no_worker_scores(
 ) -> None:
     settings = settings.model_copy(update={"unattended_s": 0.5})
     with running_gateway(settings) as client:
+        # A worker that is alive, and yet takes nothing up.
+        worker_parts(settings).operations.see_worker(WorkerBeat("w", WorkerState.READY))
         client.post("/studies", files={"file": study_zip.read_bytes()})
 
         def worker_check() -> dict[str, object]:

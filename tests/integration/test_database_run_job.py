@@ -17,7 +17,8 @@ from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.upload.archive import ArchiveLimits
 from calcium_scoring.volume.ct_volume import CtVolume
-from service.adapters.database.engine import create_tables, open_engine
+from service.adapters.database.engine import open_engine
+from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.onnx.segmenter import OnnxSegmenter
 from service.adapters.storage.folder_store import FolderArtefactStore
@@ -44,12 +45,13 @@ class World:
     """One machine: record, files, queue."""
 
     root: Path
+    record_url: str
     queue: RecordingJobQueue = field(default_factory=RecordingJobQueue)
 
     def __post_init__(self) -> None:
-        engine = open_engine(f"sqlite:///{self.root / 'record.sqlite3'}")
-        create_tables(engine)
-        self.store = SqlStudyStore(engine, terms=TERMS)
+        self.engine = open_engine(self.record_url)
+        upgrade_schema(self.engine)
+        self.store = SqlStudyStore(self.engine, terms=TERMS)
         self.artefacts = FolderArtefactStore(self.root / "artefacts")
 
     def submit(self, archive: Path) -> str:
@@ -90,8 +92,10 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path, record_url: str) -> Iterator[World]:
+    world = World(tmp_path, record_url)
+    yield world
+    world.engine.dispose()
 
 
 RESULT_FILES = [
@@ -288,8 +292,7 @@ def test_result_stays_when_the_answer_of_the_record_is_lost(world: World, study_
             super().finish(claim, result)
             raise RecordUnavailable("The connection broke after the commit.")
 
-    engine = open_engine(f"sqlite:///{world.root / 'record.sqlite3'}")
-    world.run(world.submit(study_zip), store=ForgetfulStore(engine, terms=TERMS))
+    world.run(world.submit(study_zip), store=ForgetfulStore(world.engine, terms=TERMS))
     result = world.store.result(world.study_id)
     world.artefacts.open(f"{result.result_key}/report.json").close()
 

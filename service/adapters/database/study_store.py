@@ -11,8 +11,8 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -30,15 +30,16 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from service.adapters.database.engine import WRITES
 from service.adapters.database.tables import jobs, results, studies
+from service.adapters.database.tallies import TallyName, add_to_tallies, tally_key
+from service.adapters.database.transactions import transaction
 from service.application.errors import (
     GIVEN_UP_CODES,
     InvalidCursor,
     LeaseLost,
-    RecordUnavailable,
     ScoreNotReady,
     StudyFailed,
     StudyNotFound,
@@ -234,11 +235,14 @@ class SqlStudyStore:
                     created_at=now,
                 )
             )
+            scored = tally_key(TallyName.SCORES, result.model.name, result.model.version)
+            add_to_tallies(connection, {scored: 1.0})
 
     def refuse(self, claim: Claim, problem: Problem) -> None:
         """End the job as failed; trying again would not help."""
         with self._writing() as connection:
             self._write_fenced(connection, claim, **_failure(problem, self._now()))
+            add_to_tallies(connection, {tally_key(TallyName.FAILURES, problem.code): 1.0})
 
     def release(self, claim: Claim, reason: str) -> None:
         """Queue the job again after a pause, or end it once its attempts are used up."""
@@ -251,6 +255,14 @@ class SqlStudyStore:
                 claim,
                 **_REQUEUED,
                 available_at=self._now() + self._terms.delay_after(claim.attempt),
+            )
+
+    def hand_back(self, claim: Claim) -> None:
+        """Queue the job again at once, as if the attempt had never begun."""
+        now = self._now()
+        with self._writing() as connection:
+            self._write_fenced(
+                connection, claim, **_REQUEUED, attempt=claim.attempt - 1, available_at=now
             )
 
     def expire_leases(self) -> list[str]:
@@ -367,6 +379,9 @@ class SqlStudyStore:
             )
             if outcome.rowcount == 1:
                 ended.append(row.id)
+        if ended:
+            given_up = tally_key(TallyName.FAILURES, TooManyAttempts.code)
+            add_to_tallies(connection, {given_up: float(len(ended))})
         return ended
 
     def _write_fenced(self, connection: Connection, claim: Claim, **values: object) -> None:
@@ -386,10 +401,10 @@ class SqlStudyStore:
         return self._now() + self._terms.duration
 
     def _reading(self) -> AbstractContextManager[Connection]:
-        return _transaction(self._readers)
+        return transaction(self._readers)
 
     def _writing(self) -> AbstractContextManager[Connection]:
-        return _transaction(self._writers)
+        return transaction(self._writers)
 
 
 _REQUEUED: Final[dict[str, Any]] = {
@@ -410,20 +425,6 @@ def _failure(problem: Problem, now: datetime) -> dict[str, Any]:
         "finished_at": now,
         "problem": problem.to_document(),
     }
-
-
-@contextmanager
-def _transaction(engine: Engine) -> Iterator[Connection]:
-    try:
-        with engine.begin() as connection:
-            yield connection
-    except IntegrityError:
-        raise
-    except DBAPIError as error:
-        # The text of the driver's error may hold the values of the statement.
-        raise RecordUnavailable(
-            f"The database did not do what was asked ({type(error.orig).__name__})."
-        ) from error
 
 
 def _latest_jobs() -> Select[Any]:

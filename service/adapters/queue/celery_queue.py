@@ -6,7 +6,7 @@ keep both rare; each one stands for a fault that was met.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -31,11 +31,13 @@ def celery_app(
     *,
     task_time_limit: timedelta = timedelta(seconds=900),
     task_soft_time_limit: timedelta = timedelta(seconds=840),
+    stop_patience: timedelta = timedelta(seconds=60),
 ) -> Celery:
     """Return the Celery application of gateway and worker; it connects only when used.
 
     ``broker_url`` is that of Redis or Valkey (``redis://``, ``redis+socket://``), or
-    ``filesystem://`` and a folder for one machine without either.
+    ``filesystem://`` and a folder for one machine without either. A worker that is told to stop
+    gives a running study ``stop_patience`` to finish.
     """
     app = Celery(
         "cacscore",
@@ -62,7 +64,7 @@ def celery_app(
         # A broker that goes away does not end an attempt: its lease is in the record, and the
         # message that comes again finds nothing to do. Cancelling would use up attempts.
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        worker_soft_shutdown_timeout=60.0,
+        worker_soft_shutdown_timeout=stop_patience.total_seconds(),
         # Loading onnxruntime and a model takes longer than the default of 4 s.
         worker_proc_alive_timeout=120.0,
         worker_hijack_root_logger=False,
@@ -96,15 +98,25 @@ def _transport_options(broker_url: str, task_time_limit: timedelta) -> dict[str,
 
 
 class CeleryJobQueue:
-    """A JobQueue that sends a task with a job id."""
+    """A JobQueue that sends a task with a job id.
 
-    def __init__(self, app: Celery) -> None:
+    ``headers`` says what goes along with a message: the id and the trace of its request.
+    """
+
+    def __init__(self, app: Celery, headers: Callable[[], Mapping[str, str]] = dict) -> None:
         self._app = app
+        self._headers = headers
 
     def announce(self, job_id: str) -> None:
         """Send a message; QueueUnavailable where the broker does not take it within seconds."""
         with _broker_errors():
-            self._app.send_task(TASK_NAME, args=(job_id,), queue=QUEUE_NAME, ignore_result=True)
+            self._app.send_task(
+                TASK_NAME,
+                args=(job_id,),
+                queue=QUEUE_NAME,
+                ignore_result=True,
+                headers=dict(self._headers()),
+            )
 
     def depth(self) -> int:
         """Return how many messages wait that no worker has taken yet."""

@@ -21,6 +21,7 @@ from service.application.errors import ArtefactUnavailable, StorageFull
 
 _STUDIES: Final = "studies"
 _SCRATCH: Final = "scratch"
+_CANNOT_WRITE: Final = "The artefact folder cannot be written; see CACSCORE_DATA_DIR."
 
 
 class FolderArtefactStore:
@@ -105,16 +106,22 @@ class FolderArtefactStore:
             if _changed_at(entry) < latest
         ]
 
+    def free_bytes(self) -> int:
+        """Return the room on the disk of the folder."""
+        try:
+            _make_private_folder(self._root)
+            return shutil.disk_usage(self._root).free
+        except OSError as error:
+            raise ArtefactUnavailable(_CANNOT_WRITE) from error
+
     def check(self) -> None:
         """Write and remove a file; StorageFull without room, ArtefactUnavailable otherwise."""
         try:
             with self.scratch() as folder:
                 (folder / "probe").write_bytes(b"cacscore")
-            free_bytes = shutil.disk_usage(self._root).free
         except OSError as error:
-            raise ArtefactUnavailable(
-                "The artefact folder cannot be written; see CACSCORE_DATA_DIR."
-            ) from error
+            raise ArtefactUnavailable(_CANNOT_WRITE) from error
+        free_bytes = self.free_bytes()
         if free_bytes < self._reserve_bytes:
             raise StorageFull(
                 f"{free_bytes} bytes are free in the artefact folder; {self._reserve_bytes} are "

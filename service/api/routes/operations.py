@@ -14,6 +14,7 @@ from service.api.schemas import (
     HealthResponse,
     ReadinessResponse,
     VersionResponse,
+    WorkerResponse,
 )
 from service.api.wiring import Parts
 from service.application.errors import (
@@ -21,6 +22,7 @@ from service.application.errors import (
     ModelUnavailable,
     WorkerUnavailable,
 )
+from service.application.operations import SeenWorker, worker_problem
 from service.application.report_document import INTENDED_USE, SCHEMA_VERSION
 
 router = APIRouter(tags=["operations"])
@@ -46,16 +48,26 @@ def readyz(response: Response, parts: Parts) -> ReadinessResponse:
     """Check what an upload needs; 503 where something is missing, and the answer says what.
 
     `database`, `broker` and `artefact_folder` are used; `model_file` is looked for on the machine
-    of the gateway, not loaded. `worker` is judged by its work: it fails once a study has waited
-    for CACSCORE_UNATTENDED_S while no worker scored anything. A worker that is lost while nothing
-    waits is not noticed.
+    of the gateway, not loaded. `worker` is what the workers say of themselves every few seconds:
+    it fails while none has loaded its model, once all have been silent for CACSCORE_WORKER_LOST_S,
+    and once a study has waited for CACSCORE_UNATTENDED_S while no worker scored anything.
     """
+    seen: list[SeenWorker] = []
+    free_bytes: list[int] = []
 
     def model_file_exists() -> None:
         if not parts.model_path.is_file():
             raise ModelUnavailable("There is no model file at CACSCORE_MODEL_PATH.")
 
-    def waiting_studies_are_taken_up() -> None:
+    def room_is_left() -> None:
+        free_bytes.append(parts.artefacts.free_bytes())
+        parts.artefacts.check()
+
+    def studies_are_taken_up() -> None:
+        seen.extend(parts.operations.workers())
+        problem = worker_problem(seen)
+        if problem is not None:
+            raise WorkerUnavailable(problem)
         if parts.store.is_unattended(parts.unattended_after):
             raise WorkerUnavailable(
                 f"A study has waited for more than {parts.unattended_after.total_seconds():g} s "
@@ -65,14 +77,19 @@ def readyz(response: Response, parts: Parts) -> ReadinessResponse:
     checks = [
         _check("database", parts.store.check),
         _check("broker", parts.queue.depth),
-        _check("artefact_folder", parts.artefacts.check),
+        _check("artefact_folder", room_is_left),
         _check("model_file", model_file_exists),
-        _check("worker", waiting_studies_are_taken_up),
+        _check("worker", studies_are_taken_up),
     ]
     is_ready = all(check.is_ok for check in checks)
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-    return ReadinessResponse(is_ready=is_ready, checks=checks)
+    return ReadinessResponse(
+        is_ready=is_ready,
+        checks=checks,
+        free_bytes=free_bytes[0] if free_bytes else None,
+        workers=[WorkerResponse.of(one) for one in seen],
+    )
 
 
 @router.head("/version", include_in_schema=False)

@@ -29,7 +29,7 @@ from service.api.wiring import GatewayParts, Parts
 from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
 from service.application.categories import categories_document, facts_of_report
 from service.application.delete_study import delete_study
-from service.application.errors import ArtefactUnavailable, ScoreNotReady, SliceNotFound
+from service.application.errors import ArtefactUnavailable, ScoreNotReady, SliceNotFound, TooBusy
 from service.application.preview import render_slice
 from service.application.report_document import INTENDED_USE
 from service.application.submit_study import submit_study
@@ -79,8 +79,12 @@ async def submit(request: Request, response: Response, parts: Parts) -> StudyRes
     `no_dicom_found`. Which series is scored, and whether it can be measured, is found later: see
     the status of the study. The same bytes again return the same id and start nothing.
     """
-    await run_in_threadpool(parts.artefacts.check)
-    async with received_upload(request, parts.artefacts, parts.upload_limits) as upload:
+    await run_in_threadpool(_refuse_without_room, parts)
+    async with (
+        parts.admission.place(),
+        received_upload(request, parts.artefacts, parts.upload_limits) as upload,
+    ):
+        parts.metrics.upload_received(upload.size_bytes)
         study = await run_in_threadpool(
             submit_study,
             upload,
@@ -256,6 +260,19 @@ def get_slice(
 def delete(study_id: StudyId, parts: Parts) -> None:
     """Remove upload, results and record of a study; a worker that is busy with it stops."""
     delete_study(study_id, store=parts.store, artefacts=parts.artefacts)
+
+
+def _refuse_without_room(parts: GatewayParts) -> None:
+    """Raise StorageFull or TooBusy where an upload had better come later."""
+    parts.artefacts.check()
+    waiting = parts.operations.queued_jobs()
+    if waiting >= parts.queue_length:
+        raise TooBusy(
+            f"{waiting} studies wait to be scored; no more than {parts.queue_length} are taken "
+            "(CACSCORE_QUEUE_LENGTH). Send this one later.",
+            waiting=waiting,
+            queue_length=parts.queue_length,
+        )
 
 
 def _open(parts: GatewayParts, study_id: str, key: str) -> BinaryIO:
