@@ -108,7 +108,8 @@ def test_the_first_channel_alone_decides_what_is_coronary(confuser: str) -> None
 def decided(spec: ModelSpec, logits_at: Mapping[Pixel, Mapping[str, float]]) -> list[bool]:
     """Whether three dense pixels in a row are calcium."""
     volume = dense_volume((0, 5, 5), (0, 5, 6), (0, 5, 7), shape=(1, 16, 16))
-    return segment_volume(volume, spec, network(logits_at)).calcium_mask[0, 5, 5:8].tolist()
+    mask = segment_volume(volume, spec, network(logits_at)).calcium_mask
+    return [bool(one) for one in mask[0, 5, 5:8]]
 
 
 @pytest.mark.parametrize(
