@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -103,24 +104,41 @@ class HeartRegion:
     @property
     def mask(self) -> MaskArray:
         """(slice, row, column) on the grid of the scan; made anew each time it is asked for."""
-        # Both grids share their axes, so each axis is read by itself.
-        index = np.linalg.solve(self.coarse.affine, self.native.affine)
-        last = self.coarse.shape[0] - 1
-        resampler = InPlaneResampler(self.coarse, self.native)
         # Memory that is never written to is never taken: most of a chest lies outside.
         inside = np.zeros(self.native.shape, dtype=np.bool_)
-        box = self._native_box(index)
         for number in range(self.native.shape[0]):
-            position = float(np.clip(index[0, 0] * number + index[0, 3], 0, last))
-            low = int(position)
-            high = min(low + 1, last)
-            # What lies between is no nearer than the nearest.
-            if min(self.distance_mm[low].min(), self.distance_mm[high].min()) > self.margin_mm:
-                continue
-            share = np.float32(position - low)
-            distance = (1 - share) * self.distance_mm[low] + share * self.distance_mm[high]
-            inside[number][box] = resampler.resample(distance, box) <= self.margin_mm
+            plane = self.plane(number)
+            if plane is not None:
+                inside[number] = plane
         return inside
+
+    def plane(self, slice_index: int) -> MaskArray | None:
+        """Return one slice (row, column) of :attr:`mask`; None where nothing of it is inside."""
+        resampler, box = self._reading
+        last = self.coarse.shape[0] - 1
+        position = float(
+            np.clip(self._to_coarse[0, 0] * slice_index + self._to_coarse[0, 3], 0, last)
+        )
+        low = int(position)
+        high = min(low + 1, last)
+        # What lies between is no nearer than the nearest.
+        if min(self.distance_mm[low].min(), self.distance_mm[high].min()) > self.margin_mm:
+            return None
+        share = np.float32(position - low)
+        distance = (1 - share) * self.distance_mm[low] + share * self.distance_mm[high]
+        inside = np.zeros(self.native.shape[1:], dtype=np.bool_)
+        inside[box] = resampler.resample(distance, box) <= self.margin_mm
+        return inside if inside.any() else None
+
+    @cached_property
+    def _to_coarse(self) -> NDArray[np.float64]:
+        # Both grids share their axes, so each axis is read by itself.
+        to_coarse: NDArray[np.float64] = np.linalg.solve(self.coarse.affine, self.native.affine)
+        return to_coarse
+
+    @cached_property
+    def _reading(self) -> tuple[InPlaneResampler, Box]:
+        return InPlaneResampler(self.coarse, self.native), self._native_box(self._to_coarse)
 
     def _native_box(self, index: NDArray[np.float64]) -> Box:
         """Return rows and columns of the scan beyond which no pixel can be inside."""

@@ -73,7 +73,7 @@ def segment_scan(
         model.spec,
         model.predict_patch,
         progress,
-        region=None if region is None else region.mask,
+        region=region,
     )
     return Segmentation(searched.label_map, region, tuple(warnings), searched.voxels)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import logsumexp
 
+from calcium_scoring.model_input.heart_region import HeartRegion
 from calcium_scoring.model_input.preprocessing import ModelArray, SliceWindows, padded_size
 from calcium_scoring.model_input.spec import ARTERY_LABELS, CONFUSER_LABELS, ModelSpec
 from calcium_scoring.volume.ct_volume import CtVolume
@@ -38,6 +39,9 @@ PredictPatch: TypeAlias = Callable[[ModelArray], ModelArray]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told how many windows are done and how many there are."""
+
+Region: TypeAlias = MaskArray | HeartRegion
+"""Where calcium is looked for: (slice, row, column), or what says so of one slice after another."""
 
 CONTEXT_MM: Final = 20.0
 """What the network sees beyond a region on every side; our choice. It learned from crops of about
@@ -62,7 +66,7 @@ def segment_volume(
     predict_patch: PredictPatch,
     progress: Progress | None = None,
     *,
-    region: MaskArray | None = None,
+    region: Region | None = None,
 ) -> LabelMap:
     """Label the calcium of a volume, as :func:`search_volume` does, and return the labels alone."""
     return search_volume(volume, spec, predict_patch, progress, region=region).label_map
@@ -82,7 +86,7 @@ def search_volume(
     predict_patch: PredictPatch,
     progress: Progress | None = None,
     *,
-    region: MaskArray | None = None,
+    region: Region | None = None,
 ) -> SearchedVolume:
     """Label the calcium of a volume: probability and HU thresholds, on the scan's own grid.
 
@@ -104,8 +108,8 @@ def search_volume(
     progress
         Told after each slice.
     region
-        (slice, row, column): nothing is looked for outside, and the network is fed no more than
-        the box around it with some context. None looks everywhere, in whole slices.
+        Nothing is looked for outside, and the network is fed no more than the box around it with
+        some context. None looks everywhere, in whole slices.
     """
     place = _Place.around(region, volume.geometry, spec)
     windows = SliceWindows(volume, spec, place.box)
@@ -142,29 +146,39 @@ class _Place:
     """Of indices of the scan to those of the network's grid."""
 
     @classmethod
-    def around(cls, region: MaskArray | None, geometry: VolumeGeometry, spec: ModelSpec) -> _Place:
+    def around(cls, region: Region | None, geometry: VolumeGeometry, spec: ModelSpec) -> _Place:
         grid = in_plane_grid(geometry, spec.pixel_spacing_mm)
         rows, columns = padded_size(grid, spec)
         box: Box = slice(0, rows), slice(0, columns)
         native: Box = slice(0, geometry.shape[1]), slice(0, geometry.shape[2])
         to_grid = np.linalg.solve(grid.affine, geometry.affine)
-        if region is not None and (inside := _extent(region)) is not None:
+        if region is not None and (inside := _extent(region, geometry)) is not None:
             box = _box_around(inside, (rows, columns), to_grid, spec)
             native = inside
         return cls(spec, geometry, box, native, InPlaneResampler(grid, geometry), to_grid)
 
 
 def _dense_pixels(
-    volume: CtVolume, region: MaskArray | None, index: int, place: _Place
+    volume: CtVolume, region: Region | None, index: int, place: _Place
 ) -> MaskArray | None:
     """Return the dense pixels of a slice, those of ``place.native``; None where there is none."""
-    inside = None if region is None else region[index][place.native]
-    if inside is not None and not inside.any():
-        return None
-    dense: MaskArray = volume.hu[index][place.native] >= place.spec.threshold_hu
-    if inside is not None:
-        dense &= inside
+    hu = volume.hu[index][place.native]
+    if region is None:
+        dense: MaskArray = hu >= place.spec.threshold_hu
+    else:
+        plane = _plane(region, index)
+        if plane is None:
+            return None
+        dense = plane[place.native] & (hu >= place.spec.threshold_hu)
     return dense if dense.any() else None
+
+
+def _plane(region: Region, index: int) -> MaskArray | None:
+    """Return a slice (row, column) of a region; None where nothing of it is inside."""
+    if isinstance(region, HeartRegion):
+        return region.plane(index)
+    plane: MaskArray = region[index]
+    return plane if plane.any() else None
 
 
 def _decide(index: int, dense: MaskArray, logits: ModelArray, place: _Place, said: _Said) -> None:
@@ -242,12 +256,13 @@ def _kinds(
     return kinds
 
 
-def _extent(region: MaskArray) -> Box | None:
+def _extent(region: Region, geometry: VolumeGeometry) -> Box | None:
     """Return the rows and columns that a region takes in any slice; None where it is empty."""
-    # Slice by slice: what is empty stays memory that was never taken.
-    flat = np.zeros(region.shape[1:], dtype=np.bool_)
-    for plane in region:
-        flat |= plane
+    flat = np.zeros(geometry.shape[1:], dtype=np.bool_)
+    for index in range(geometry.shape[0]):
+        plane = _plane(region, index)
+        if plane is not None:
+            flat |= plane
     rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
     if not rows.size:
         return None
