@@ -131,6 +131,7 @@ class Service:
                 protocol=self.parts.protocol,
                 mass_calibration_factor=self.parts.mass_calibration_factor,
                 terms=self.parts.terms,
+                signer=self.parts.signer,
             )
 
     def files(self) -> list[str]:
