@@ -48,8 +48,8 @@ SUBMIT_BODY: Final[dict[str, Any]] = {
 
 _REASONS: Final = {
     400: "The form cannot be read.",
-    404: "There is no such study, or no such slice.",
-    406: "The mask is not available in an accepted type.",
+    404: "There is no such study, or no such slice or file.",
+    406: "It is not available in an accepted type; `evidence.available` lists those that are.",
     408: "The upload stalled or took too long.",
     409: "The study has not been scored yet.",
     413: "The upload exceeds a limit.",
@@ -87,6 +87,10 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         tags=[
             {"name": "studies", "description": "Uploads and their scores."},
+            {
+                "name": "results",
+                "description": "Scores in standard objects: SR, PDF, FHIR, tables.",
+            },
             {"name": "operations", "description": "For operators and monitoring."},
         ],
     )

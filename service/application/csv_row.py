@@ -19,9 +19,48 @@ Row: TypeAlias = dict[str, Any]
 
 STUDY_ID: Final = "study_id"
 
+OLDEST_SCHEMA: Final = 2
+"""Reports of older schemas have no categories and conventions: only their score is exported."""
+
+_TEXTS: Final = frozenset(
+    {
+        STUDY_ID,
+        "study_instance_uid",
+        "series_instance_uid",
+        "risk_category",
+        "cac_drs_category",
+        "cac_drs",
+        "sex",
+        "race_or_ethnicity",
+        "hoff_percentile",
+        "mesa_percentile",
+        "manufacturer",
+        "manufacturer_model_name",
+        "convolution_kernel",
+        "protocol",
+        "tube_voltage_table",
+        "model_name",
+        "model_version",
+        "model_sha256",
+        "warnings",
+        "service_version",
+    }
+)
+_TRUTHS: Final = frozenset({"category_stable", "is_ecg_gated"})
+_WHOLE_NUMBERS: Final = frozenset({"age_years", "schema_version"})
+
+
+def column_names() -> tuple[str, ...]:
+    """Return the columns of an export, in order."""
+    return tuple(report_row(_NOTHING_KNOWN))
+
 
 def report_row(document: ReportDocument, study_id: str | None = None) -> Row:
-    """Return the row of a report; keys are the same for every report of a schema, in this order."""
+    """Return the row of a report, with a value or None for each of :func:`column_names`."""
+    if document["schema_version"] < OLDEST_SCHEMA:
+        known = {"agatston_score", "risk_category", "lesion_count", "schema_version"}
+        few = {name: document.get(name) if name in known else None for name in column_names()}
+        return few | {STUDY_ID: study_id}
     categories, series = document["categories"], document["series"]
     protocol, model = document["protocol"], document["model"] or {}
     uncertainty = document["uncertainty"] or {}
@@ -81,6 +120,15 @@ def report_row(document: ReportDocument, study_id: str | None = None) -> Row:
     }
 
 
+def kind_of(column: str) -> type[str] | type[int] | type[bool] | type[float]:
+    """Return the type of the values of a column, which may also be None."""
+    if column in _TEXTS:
+        return str
+    if column in _TRUTHS:
+        return bool
+    return int if column in _WHOLE_NUMBERS or column.endswith("_count") else float
+
+
 def csv_lines(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[str]:
     """Yield a CSV file (RFC 4180) line by line, its heading first; None is an empty field."""
     yield _line(columns)
@@ -101,3 +149,53 @@ def _cell(value: object) -> object:
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return f"'{value}"
     return value
+
+
+_NOTHING_KNOWN: Final[ReportDocument] = {
+    **dict.fromkeys(
+        (
+            "agatston_score",
+            "volume_score_mm3",
+            "interpolated_volume_score_mm3",
+            "mass_score_mg",
+            "lesion_count",
+            "vessel_count",
+            "risk_category",
+            "cac_drs_category",
+            "category_stable",
+            "uncertainty",
+            "model",
+            "service_version",
+        )
+    ),
+    "schema_version": OLDEST_SCHEMA,
+    "arteries": {},
+    "conventions": [],
+    "warnings": [],
+    "protocol": dict.fromkeys(("name", "threshold_hu", "tube_voltage_table")),
+    "series": {
+        **dict.fromkeys(
+            (
+                "study_instance_uid",
+                "series_instance_uid",
+                "slice_count",
+                "spacing_between_slices_mm",
+                "slice_thickness_mm",
+                "kvp",
+                "is_ecg_gated",
+                "manufacturer",
+                "manufacturer_model_name",
+            )
+        ),
+        "pixel_spacing_mm": (None, None),
+        "convolution_kernel": (),
+    },
+    "categories": {
+        "patient": dict.fromkeys(("age_years", "sex", "race_or_ethnicity")),
+        **{
+            name: {"value": None}
+            for name in ("cac_drs", "hoff_percentile", "mesa_percentile", "arterial_age_years")
+        },
+    },
+}
+"""A report of which only the shape is used: for the names of the columns."""

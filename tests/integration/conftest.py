@@ -151,6 +151,7 @@ class Service:
                 mass_calibration_factor=self.parts.mass_calibration_factor,
                 terms=self.parts.terms,
                 observer=AttemptTally(self.parts.operations),
+                signer=self.parts.signer,
             )
 
     def files(self) -> list[str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Annotated, BinaryIO, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from service.api.documentation import SUBMIT_BODY, binary, problems
@@ -24,12 +22,14 @@ from service.api.schemas import (
     StudyPageResponse,
     StudyResponse,
 )
+from service.api.sending import open_artefact as _open
+from service.api.sending import send_artefact as _send
 from service.api.uploads import received_upload
-from service.api.wiring import GatewayParts, Parts
+from service.api.wiring import Parts
 from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
 from service.application.categories import categories_document, facts_of_report
 from service.application.delete_study import delete_study
-from service.application.errors import ArtefactUnavailable, ScoreNotReady, SliceNotFound, TooBusy
+from service.application.errors import ScoreNotReady, SliceNotFound, TooBusy
 from service.application.preview import render_slice
 from service.application.report_document import INTENDED_USE
 from service.application.submit_study import submit_study
@@ -39,8 +39,6 @@ router = APIRouter(prefix="/studies", tags=["studies"])
 DICOM: Final = "application/dicom"
 GZIP: Final = "application/gzip"
 PNG: Final = "image/png"
-
-_CHUNK_BYTES: Final = 256 * 1024
 
 StudyId = Annotated[
     str, Path(description="`id` of the study.", examples=["4oymiquy7qobjgx36tejs35zeq"])
@@ -273,35 +271,3 @@ def _refuse_without_room(parts: GatewayParts) -> None:
             waiting=waiting,
             queue_length=parts.queue_length,
         )
-
-
-def _open(parts: GatewayParts, study_id: str, key: str) -> BinaryIO:
-    """Open a file of a study; StudyNotFound where the study was deleted since it was found."""
-    try:
-        return parts.artefacts.open(key)
-    except ArtefactUnavailable:
-        parts.store.find(study_id)
-        raise
-
-
-def _send(
-    parts: GatewayParts,
-    study_id: str,
-    key: str,
-    media_type: str,
-    *,
-    file_name: str | None = None,
-) -> StreamingResponse:
-    stream = _open(parts, study_id, key)
-    size_bytes = stream.seek(0, 2)
-    stream.seek(0)
-    headers = {"Content-Length": str(size_bytes)}
-    if file_name is not None:
-        headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
-    return StreamingResponse(_chunks(stream), media_type=media_type, headers=headers)
-
-
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
-    with stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            yield chunk
