@@ -196,7 +196,7 @@ def segmentation_uid(
     kind: SegmentationKind = SegmentationKind.BINARY,
 ) -> str:
     """Return the UID of the SEG of a label map."""
-    mask_digest = hashlib.sha256(np.ascontiguousarray(label_map.labels)).hexdigest()
+    mask_digest = hashlib.sha256(np.ascontiguousarray(label_map.labels).data).hexdigest()
     return derived_uid(
         "SEG instance", *origin_of(header, model), mask_digest, *_unless_binary(kind)
     )

@@ -17,7 +17,7 @@ from service.api.documentation import DESCRIPTION, TITLE, build_openapi
 from service.api.middleware import RequestGuard
 from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
-from service.api.routes import metrics, operations, results, studies
+from service.api.routes import jobs, metrics, operations, results, studies
 from service.api.telemetry import GatewayTelemetry
 from service.api.wiring import gateway_parts, metric_sources
 from service.settings import Settings
@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(RequestGuard, telemetry=telemetry)
     # Results first: the path of an export looks like that of a study.
-    routers = (results.router, studies.router, operations.router, metrics.router)
+    routers = (results.router, studies.router, jobs.router, operations.router, metrics.router)
     add_problem_handlers(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)

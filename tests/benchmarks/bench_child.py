@@ -18,7 +18,8 @@ from calcium_scoring.model_input.tiling import PredictPatch, Progress
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.volume.ct_volume import CtVolume
 from service.adapters.onnx.segmenter import OnnxSegmenter
-from service.application.score_series import score_series, write_artefacts
+from service.application.score_series import score_series
+from service.application.write_artefacts import write_artefacts
 from service.settings import DEFAULT_MODEL_PATH
 from tests.benchmarks.bench_clock import Duration, peak_bytes, timed
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from alembic import context
 
-from service.adapters.database import operations_tables
+from service.adapters.database import (  # noqa: F401 - their tables are in the metadata
+    job_tables,
+    operations_tables,
+)
+from service.adapters.database.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=operations_tables.tallies.metadata,
+    target_metadata=metadata,
     # SQLite cannot change most of a table in place: batch operations copy it.
     render_as_batch=True,
     # All steps or none, on SQLite too; its driver is told where a transaction begins.
