@@ -151,7 +151,7 @@ def write_segmentation(label_map: LabelMap, series: CtSeries, model: Algorithm, 
         model.version,
         model.sha256,
     )
-    mask_digest = hashlib.sha256(np.ascontiguousarray(label_map.labels)).hexdigest()
+    mask_digest = hashlib.sha256(np.ascontiguousarray(label_map.labels).data).hexdigest()
     with quiet_pydicom():
         sources = [_source(header, series.volume.geometry) for header in series.instances]
         frames = _frames_as_instances(sources, series)
