@@ -60,7 +60,8 @@ class Settings(BaseSettings):
     )
     onnx_providers: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("CPUExecutionProvider",),
-        description="Execution providers of ONNX Runtime, comma-separated, the preferred first.",
+        description="Execution providers of ONNX Runtime, comma-separated, the preferred first: "
+        "the first that works is taken, no other than these.",
     )
     onnx_threads: int = Field(
         default=0, ge=0, description="Threads within one operator; 0 is one for each core."

@@ -133,8 +133,8 @@ class HeartRegion:
     @cached_property
     def _to_coarse(self) -> NDArray[np.float64]:
         # Both grids share their axes, so each axis is read by itself.
-        to_coarse: NDArray[np.float64] = np.linalg.solve(self.coarse.affine, self.native.affine)
-        return to_coarse
+        to_coarse = np.linalg.solve(self.coarse.affine, self.native.affine)
+        return to_coarse.astype(np.float64, copy=False)
 
     @cached_property
     def _reading(self) -> tuple[InPlaneResampler, Box]:
@@ -153,7 +153,7 @@ class HeartRegion:
         return rows, columns
 
 
-def _reach(near: MaskArray, scale: float, offset: float, size: int) -> slice:
+def _reach(near: MaskArray | np.bool_, scale: float, offset: float, size: int) -> slice:
     """Return the pixels, of ``size`` along an axis, that are interpolated from a near voxel.
 
     ``near`` says so of the coarse voxels along the axis, where pixel ``i`` lies at

@@ -151,7 +151,7 @@ class _Place:
         rows, columns = padded_size(grid, spec)
         box: Box = slice(0, rows), slice(0, columns)
         native: Box = slice(0, geometry.shape[1]), slice(0, geometry.shape[2])
-        to_grid = np.linalg.solve(grid.affine, geometry.affine)
+        to_grid = np.linalg.solve(grid.affine, geometry.affine).astype(np.float64, copy=False)
         if region is not None and (inside := _extent(region, geometry)) is not None:
             box = _box_around(inside, (rows, columns), to_grid, spec)
             native = inside

@@ -107,6 +107,7 @@ def worker_parts(settings: Settings) -> WorkerParts:
                         settings.model_path,
                         providers=settings.onnx_providers,
                         threads=settings.onnx_threads,
+                        engine_cache=settings.data_dir / "engines",
                     )
                 )
             return loaded[0]

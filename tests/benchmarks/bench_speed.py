@@ -15,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pydicom
+from numpy.typing import NDArray
 
 from calcium_scoring.dicom.read_series import read_ct_series
 from calcium_scoring.model_input.segmentation import CalciumModel, segment_scan
@@ -248,16 +249,17 @@ def _unzipped(path: Path, folder: Path) -> Path:
     return folder
 
 
-def _read_with_pydicom(folder: Path) -> Sequence[object]:
+def _read_with_pydicom(folder: Path) -> NDArray[np.float32]:
     """Read a folder as pydicom's documentation does: sorted by position, rescaled, stacked."""
     slices = [pydicom.dcmread(file) for file in sorted(folder.rglob("*")) if file.is_file()]
     slices.sort(key=lambda one: float(one.ImagePositionPatient[2]))
-    return np.stack(
+    hu: NDArray[np.float32] = np.stack(
         [
             one.pixel_array * np.float32(one.RescaleSlope) + np.float32(one.RescaleIntercept)
             for one in slices
         ]
     )
+    return hu
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from calcium_scoring.model_input.heart_region import (
     HeartSpec,
 )
 from calcium_scoring.model_input.spec import ALL_LABELS, INPUT_NAME, METADATA_KEY
-from service.adapters.onnx.segmenter import CUDA_PROVIDER, OnnxSegmenter
+from service.adapters.onnx.segmenter import OnnxSegmenter
+from service.adapters.onnx.session import CPU_PROVIDER, CUDA_PROVIDER
 from service.application.errors import ModelUnavailable
 from tests.fakes import (
     CHEST_PLAQUE,
@@ -66,9 +67,13 @@ def test_damaged_file_is_unavailable(tmp_path: Path, content: bytes) -> None:
         OnnxSegmenter(path)
 
 
-def test_cpu_does_not_stand_in_for_a_gpu_that_is_not_there(threshold_model: Path) -> None:
+def test_cpu_does_not_stand_in_for_a_gpu_unless_it_is_named(threshold_model: Path) -> None:
     with pytest.raises(ModelUnavailable, match="CUDAExecutionProvider"):
-        OnnxSegmenter(threshold_model, providers=[CUDA_PROVIDER, "CPUExecutionProvider"])
+        OnnxSegmenter(threshold_model, providers=[CUDA_PROVIDER])
+
+    segmenter = OnnxSegmenter(threshold_model, providers=[CUDA_PROVIDER, CPU_PROVIDER])
+
+    assert segmenter.providers == (CPU_PROVIDER,)
 
 
 def test_file_without_specification_is_rejected(threshold_model: Path, tmp_path: Path) -> None:

@@ -6,18 +6,9 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi.onnxruntime_pybind11_state import (
-    EPFail,
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-)
-from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as OperatorMissing
 
 from calcium_scoring.errors import ModelRejected
 from calcium_scoring.model_input.heart_region import (
@@ -37,29 +28,15 @@ from calcium_scoring.model_input.segmentation import (
 from calcium_scoring.model_input.spec import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelSpec
 from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.volume.ct_volume import CtVolume
+from service.adapters.onnx.session import (
+    CPU_PROVIDER,
+    LOAD_ERRORS,
+    ON_CUDA,
+    BoundRun,
+    open_session,
+)
 from service.application.errors import ModelUnavailable
 from service.application.jobs import ModelIdentity
-
-CPU_PROVIDER: Final = "CPUExecutionProvider"
-CUDA_PROVIDER: Final = "CUDAExecutionProvider"
-
-_PROVIDER_OPTIONS: Final[dict[str, dict[str, str]]] = {
-    # The arena grows by what is asked for, not by powers of two; the exhaustive search for the
-    # fastest convolution takes minutes and much memory at every new input size.
-    CUDA_PROVIDER: {
-        "arena_extend_strategy": "kSameAsRequested",
-        "cudnn_conv_algo_search": "HEURISTIC",
-    }
-}
-
-_LOAD_ERRORS: Final = (
-    EPFail,
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-    OperatorMissing,
-)
 
 
 class OnnxSegmenter:
@@ -70,10 +47,13 @@ class OnnxSegmenter:
     model_path
         ONNX file with its ModelSpec in the metadata.
     providers
-        Execution providers, the preferred one first. A provider that is asked for and not
-        available is an error: a CPU that quietly stands in for a GPU is an outage.
+        Execution providers, the preferred one first; the first that works is taken, and
+        :attr:`providers` says which. None of them is an error: a CPU stands in for a GPU only
+        where it is named.
     threads
         Threads within one operator; 0 lets the runtime take one a core.
+    engine_cache
+        Folder in which TensorRT keeps the engines that it builds; None builds them at each start.
 
     Raises
     ------
@@ -84,11 +64,21 @@ class OnnxSegmenter:
     """
 
     def __init__(
-        self, model_path: Path, *, providers: Sequence[str] = (CPU_PROVIDER,), threads: int = 0
+        self,
+        model_path: Path,
+        *,
+        providers: Sequence[str] = (CPU_PROVIDER,),
+        threads: int = 0,
+        engine_cache: Path | None = None,
     ) -> None:
-        self._session = _open_session(model_path, providers, threads)
+        self._session = _open(model_path, providers, threads, engine_cache)
         self._spec = _read_spec(self._session)
         _check_tensors(self._session, self._spec)
+        self._bound = (
+            BoundRun(self._session, INPUT_NAME, OUTPUT_NAME, "cuda")
+            if self.providers[0] in ON_CUDA
+            else None
+        )
         self._calcium_model = CalciumModel(
             self._spec, self.predict_patch, _heart_model(self._session, threads)
         )
@@ -116,7 +106,7 @@ class OnnxSegmenter:
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """The execution providers that the session got."""
+        """The execution providers that the session got, the one that runs the network first."""
         return tuple(self._session.get_providers())
 
     def segment(self, volume: CtVolume, progress: Progress | None = None) -> Segmentation:
@@ -125,45 +115,29 @@ class OnnxSegmenter:
 
     def predict_patch(self, ct_patch: ModelArray) -> ModelArray:
         """``ct_patch`` (batch, slice, row, column) to ``calcium_logits`` (batch, label, ...)."""
+        if self._bound is not None:
+            return self._bound(ct_patch)
         (logits,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: np.ascontiguousarray(ct_patch)})
         result: ModelArray = np.asarray(logits, dtype=np.float32)
         return result
 
 
-def _open_session(
-    model_path: Path, providers: Sequence[str], threads: int
+def _open(
+    model_path: Path, providers: Sequence[str], threads: int, engine_cache: Path | None
 ) -> onnxruntime.InferenceSession:
     if not model_path.is_file():
         raise ModelUnavailable(
             f"There is no model file {model_path.name}; set CACSCORE_MODEL_PATH to the ONNX file."
         )
-    missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
-    if missing or not providers:
-        raise ModelUnavailable(
-            f"This ONNX Runtime does not offer {', '.join(missing) or 'any provider'}; it has "
-            f"{', '.join(onnxruntime.get_available_providers())}."
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
     try:
-        session = onnxruntime.InferenceSession(
-            str(model_path),
-            options,
-            providers=[(name, _PROVIDER_OPTIONS.get(name, {})) for name in providers],
+        return open_session(
+            model_path, threads=threads, providers=providers, engine_cache=engine_cache
         )
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         raise ModelUnavailable(
             f"ONNX Runtime cannot load {model_path.name}: the file is damaged, or made for another "
             "version."
         ) from error
-    # The runtime falls back to the CPU with no more than a line in its log.
-    if providers[0] not in session.get_providers():
-        raise ModelUnavailable(
-            f"{providers[0]} was asked for, and the session runs on "
-            f"{', '.join(session.get_providers())}."
-        )
-    return session
 
 
 def _read_spec(session: onnxruntime.InferenceSession) -> ModelSpec:
@@ -181,14 +155,10 @@ def _heart_model(session: onnxruntime.InferenceSession, threads: int) -> HeartMo
     encoded = session.get_modelmeta().custom_metadata_map.get(HEART_FILE_KEY)
     if encoded is None:
         return None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     try:
         # Small enough for the CPU whatever the other network runs on.
-        heart = onnxruntime.InferenceSession(
-            base64.b64decode(encoded, validate=True), options, providers=[CPU_PROVIDER]
-        )
-    except (ValueError, *_LOAD_ERRORS) as error:
+        heart = open_session(base64.b64decode(encoded, validate=True), threads=threads)
+    except (ValueError, *LOAD_ERRORS) as error:
         raise ModelRejected(
             "The network that finds the heart, inside the model file, cannot be loaded."
         ) from error
