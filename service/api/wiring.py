@@ -10,7 +10,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from calcium_scoring.upload.archive import ArchiveLimits
-from service.adapters.database.engine import create_tables, open_engine
+from service.adapters.database.engine import open_engine
+from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
 from service.adapters.storage.folder_store import FolderArtefactStore
@@ -50,7 +51,7 @@ def gateway_parts(settings: Settings) -> GatewayParts:
     """Return the parts; nothing is connected until it is used."""
     engine = open_engine(settings.record_url)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    create_tables(engine)
+    upgrade_schema(engine)
     queue: JobQueue = NoJobQueue()
     if settings.broker_url is not None:
         queue = CeleryJobQueue(celery_app(settings.broker_url.get_secret_value()))

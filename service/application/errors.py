@@ -19,6 +19,7 @@ CacscoreError
     ├── WorkerUnavailable
     ├── QueueUnavailable
     ├── RecordUnavailable
+    ├── RecordSchemaUnknown    the database has the schema of another release
     ├── ArtefactUnavailable
     └── StorageFull
 ```
@@ -213,6 +214,20 @@ class RecordUnavailable(DependencyUnavailable):
 
     code = "record_unavailable"
     title = "The database cannot be reached"
+
+
+class RecordSchemaUnknown(DependencyUnavailable):
+    """The database has the schema of another release; nothing is read or written."""
+
+    code = "record_schema_unknown"
+    title = "The database has a schema that this release does not use"
+
+    def __init__(self, *, found: str | None, needed: str, way_out: str) -> None:
+        super().__init__(
+            f"The database has schema {found or 'none'}; this release needs {needed}. {way_out}",
+            found=found,
+            needed=needed,
+        )
 
 
 class ArtefactUnavailable(DependencyUnavailable):

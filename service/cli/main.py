@@ -24,6 +24,7 @@ from service.cli.choices import (
     given_facts,
 )
 from service.cli.console import stdout
+from service.cli.database_commands import db_app
 from service.cli.outcome import EXIT_CODES_HELP, ExitCode, needs_extra, run_guarded
 
 DEFAULT_PORT: Final = 8000
@@ -487,6 +488,9 @@ def demo(
     with needs_extra("embedded"):
         from service.cli.demo import run_demo  # noqa: PLC0415
     run_demo(out, seed=seed)
+
+
+app.add_typer(db_app, name="db")
 
 
 @app.command(epilog=EXIT_CODES_HELP)

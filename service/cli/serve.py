@@ -27,6 +27,8 @@ from typing import Final
 import httpx
 import redis
 
+from service.adapters.database.engine import open_engine
+from service.adapters.database.schema import upgrade_schema
 from service.adapters.queue.celery_queue import celery_app
 from service.application.report_document import INTENDED_USE
 from service.cli.console import say
@@ -75,13 +77,17 @@ def run_embedded_service(
         If a part does not start or cannot be kept alive.
     """
     # Before the parts are started: each of them would end with the same complaint.
-    settings_from_environment()
+    settings = settings_from_environment()
     try:
         data_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise UsageMistake(f"The data folder {data_folder} cannot be made: {error}.") from error
     with _sole_user_of(data_folder):
         port = _free_port(host, port)
+        # Before the worker starts, which does not work with another schema.
+        upgrade_schema(
+            open_engine(settings.model_copy(update={"data_dir": data_folder}).record_url)
+        )
         broker = choose_broker(data_folder, os.environ.get("CACSCORE_BROKER_URL"))
         try:
             with (

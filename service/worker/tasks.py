@@ -16,10 +16,10 @@ from celery.signals import setup_logging, worker_init, worker_process_init
 
 from service.adapters.logs.json_logs import configure_logging
 from service.adapters.queue.celery_queue import TASK_NAME, celery_app
-from service.application.errors import ModelUnavailable, QueueUnavailable
+from service.application.errors import DependencyUnavailable, ModelUnavailable, QueueUnavailable
 from service.application.run_job import run_job
 from service.settings import Settings
-from service.worker.wiring import worker_parts
+from service.worker.wiring import wait_for_schema, worker_parts
 
 settings = Settings()
 
@@ -73,6 +73,14 @@ def _refuse_to_start_without_model(**_: object) -> None:
                 f"There is no model file at {settings.model_path}; set CACSCORE_MODEL_PATH."
             ).message
         )
+
+
+@worker_init.connect
+def _refuse_to_start_with_another_schema(**_: object) -> None:
+    try:
+        wait_for_schema(settings)
+    except DependencyUnavailable as error:
+        raise SystemExit(error.message) from error
 
 
 @worker_process_init.connect

@@ -18,7 +18,8 @@ import pytest
 import redis
 import uvicorn
 
-from service.adapters.database.engine import create_tables, open_engine
+from service.adapters.database.engine import open_engine
+from service.adapters.database.schema import upgrade_schema
 from service.api.app import create_app
 from service.application.run_job import run_job
 from service.settings import Settings
@@ -172,6 +173,6 @@ def running_gateway(settings: Settings) -> Iterator[httpx.Client]:
 @pytest.fixture
 def service(settings: Settings) -> Iterator[Service]:
     settings.data_dir.mkdir(parents=True)
-    create_tables(open_engine(settings.record_url))
+    upgrade_schema(open_engine(settings.record_url))
     with running_gateway(settings) as client:
         yield Service(client, settings, worker_parts(settings))

@@ -17,7 +17,8 @@ from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.upload.archive import ArchiveLimits
 from calcium_scoring.volume.ct_volume import CtVolume
-from service.adapters.database.engine import create_tables, open_engine
+from service.adapters.database.engine import open_engine
+from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.onnx.segmenter import OnnxSegmenter
 from service.adapters.storage.folder_store import FolderArtefactStore
@@ -48,7 +49,7 @@ class World:
 
     def __post_init__(self) -> None:
         engine = open_engine(f"sqlite:///{self.root / 'record.sqlite3'}")
-        create_tables(engine)
+        upgrade_schema(engine)
         self.store = SqlStudyStore(engine, terms=TERMS)
         self.artefacts = FolderArtefactStore(self.root / "artefacts")
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from service.adapters.database.engine import create_tables, open_engine
+from service.adapters.database.engine import open_engine
+from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
-from service.adapters.database.tables import jobs, metadata, results, studies
+from service.adapters.database.tables import jobs, results, studies
 from service.application.errors import (
     InvalidCursor,
     LeaseLost,
@@ -33,6 +34,7 @@ from service.application.jobs import (
     Stage,
 )
 from service.application.problem import Problem
+from tests.records import drop_everything
 
 STUDY = "a" * 26
 PROBLEM = Problem("too_few_slices", "The series has too few slices", "4 slices.", {"count": 4})
@@ -67,9 +69,9 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     if request.param == "postgresql" and POSTGRESQL_URL:
         url = POSTGRESQL_URL
     engine = open_engine(url)
-    create_tables(engine)
+    upgrade_schema(engine)
     yield engine
-    metadata.drop_all(engine)
+    drop_everything(engine)
     engine.dispose()
 
 
@@ -392,7 +394,7 @@ def test_crafted_cursor_is_refused_and_no_crash(store: SqlStudyStore, text: str)
 def test_tables_may_be_created_by_several_processes_at_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'record.sqlite3'}"
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: create_tables(open_engine(url)), range(4)))
+        list(pool.map(lambda _: upgrade_schema(open_engine(url)), range(4)))
     SqlStudyStore(open_engine(url), terms=TERMS).check()
 
 

@@ -7,10 +7,6 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateIndex, CreateTable
-
-from service.adapters.database.tables import metadata
 
 SQLITE_BUSY_TIMEOUT_S: Final = 15.0
 """How long a writer waits for another one. Our choice: far above any transaction of ours."""
@@ -28,23 +24,6 @@ def open_engine(database_url: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
-
-
-def create_tables(engine: Engine) -> None:
-    """Create what does not exist yet; several processes may do so at once."""
-    try:
-        _create_missing(engine)
-    except DBAPIError:
-        # PostgreSQL: IF NOT EXISTS can still collide with a process that creates the same table.
-        _create_missing(engine)
-
-
-def _create_missing(engine: Engine) -> None:
-    with engine.execution_options(**{WRITES: True}).begin() as connection:
-        for table in metadata.sorted_tables:
-            connection.execute(CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                connection.execute(CreateIndex(index, if_not_exists=True))
 
 
 def _prepare_sqlite(dbapi_connection: sqlite3.Connection, _record: object) -> None:
