@@ -11,12 +11,13 @@ PYTEST_WORKERS ?= 2
 EVALUATION_PATIENTS ?= 60
 EVALUATION_WORKERS ?= 1
 ABLATION_PATIENTS ?= 144
+HOSTILE_FILES ?= 20000
 ABLATION_TRAINING ?= 60
 ABLATION_STEPS ?= 1000
 ABLATION_CONFIG ?= provisional
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench-read clean
+.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench-read hostile clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +90,9 @@ ablation: setup-dev ## tables 1 and 2 of the paper: simulates what is missing, t
 
 bench-read: setup-dev ## time and memory of reading 300 slices, beside SimpleITK on the same files
 	$(BIN)/python -m tests.benchmarks.bench_read
+
+hostile: setup-dev ## more than 200 attacks and HOSTILE_FILES mutated files: no crash, no 500, nothing left
+	CACSCORE_HOSTILE_FILES=$(HOSTILE_FILES) $(BIN)/pytest -p no:randomly tests/hostile
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,12 +14,19 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
-from typing import Final
+from typing import Final, Literal
 
-from calcium_scoring.errors import SeriesRejected, UploadRejected
+import numpy as np
+
+from calcium_scoring.dicom.decoder_process import DecoderProcess
+from calcium_scoring.dicom.headers import NotReadable, number, quiet_pydicom, read_image_file
+from calcium_scoring.dicom.pixels import PixelReader
+from calcium_scoring.dicom.read_series import read_ct_series
+from calcium_scoring.errors import InvalidGeometry, NoDicomFound, SeriesRejected, UploadRejected
 from calcium_scoring.scoring.conventions import CONVENTIONS
 from service.application.score_series import score_series, write_artefacts
 from tests.fakes import ThresholdSegmenter
@@ -30,6 +37,11 @@ SECONDS_PER_UPLOAD: Final = 240.0
 
 ADDRESS_SPACE_BYTES: Final = 8 * 1024**3
 """A child that wants more gets a MemoryError, which is a crash, instead of the whole machine."""
+
+
+Mode = Literal["score", "read", "slice"]
+"""The whole pipeline of a worker; only what reads an upload; or header and pixels of single files,
+with one decoder for all of them, as starting one takes a second."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +72,8 @@ class Reader:
     def __exit__(self, *_exception: object) -> None:
         self._end()
 
-    def judge(self, upload: Path) -> Verdict:
-        """Have an upload (a zip, a folder or a file) scored."""
+    def judge(self, upload: Path, mode: Mode = "score") -> Verdict:
+        """Have an upload (a zip, a folder or a file) scored, or only read."""
         child = self._running()
         if child.stdin is None or child.stdout is None:
             raise RuntimeError("a child without pipes")
@@ -69,7 +81,7 @@ class Reader:
         deadline = Timer(SECONDS_PER_UPLOAD, child.kill)
         deadline.start()
         try:
-            child.stdin.write(f"{upload.absolute()}\n")
+            child.stdin.write(f"{mode} {upload.absolute()}\n")
             child.stdin.flush()
             answer = child.stdout.readline()
         except BrokenPipeError:
@@ -104,19 +116,52 @@ class Reader:
             child.communicate()
 
 
-def _outcome(upload: Path) -> str:
+def _score(upload: Path, workdir: Path) -> None:
+    unpacked, written = workdir / "unpacked", workdir / "written"
+    unpacked.mkdir()
+    written.mkdir()
+    scored = score_series(
+        upload,
+        workdir=unpacked,
+        segmenter=ThresholdSegmenter(),
+        protocol=CONVENTIONS["literature"],
+    )
+    write_artefacts(scored, written)
+
+
+def _read_slices(upload: Path) -> None:
+    """Read each file as the reader of series does, with one decoder for all uploads."""
+    if upload.is_dir():
+        for path in sorted(upload.iterdir()):
+            _read_slice(path)
+    else:
+        _read_slice(upload)
+
+
+def _read_slice(path: Path) -> None:
+    try:
+        image = read_image_file(path, path.name)
+    except NotReadable as error:
+        raise NoDicomFound(str(error)) from error
+    with quiet_pydicom():
+        shape = tuple(int(number(image.header, one) or 0) for one in ("Rows", "Columns"))
+        if not all(64 <= side <= 2048 for side in shape):
+            raise InvalidGeometry("as the stack of slices says")
+        PixelReader(_DECODER).read_hu(image, np.empty(shape, dtype=np.float32))
+
+
+_DECODER: Final = DecoderProcess()
+
+
+def _outcome(mode: str, upload: Path) -> str:
     try:
         with tempfile.TemporaryDirectory() as name:
-            unpacked, written = Path(name) / "unpacked", Path(name) / "written"
-            unpacked.mkdir()
-            written.mkdir()
-            scored = score_series(
-                upload,
-                workdir=unpacked,
-                segmenter=ThresholdSegmenter(),
-                protocol=CONVENTIONS["literature"],
-            )
-            write_artefacts(scored, written)
+            if mode == "score":
+                _score(upload, Path(name))
+            elif mode == "read":
+                read_ct_series(upload, Path(name) / "unpacked")
+            else:
+                _read_slices(upload)
     except (UploadRejected, SeriesRejected) as refusal:
         json.dumps({**refusal.evidence, "message": refusal.message}, allow_nan=False)
         return refusal.code
@@ -139,14 +184,15 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     for line in sys.stdin:
         _forget_peak()
+        mode, _, path = line.rstrip("\n").partition(" ")
         try:
-            outcome = _outcome(Path(line.rstrip("\n")))
+            outcome = _outcome(mode, Path(path))
         except BaseException as error:  # noqa: BLE001 - what must not happen is what is reported
-            place = error.__traceback__
-            while place is not None and place.tb_next is not None:
-                place = place.tb_next
-            where = "" if place is None else f" {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}"
-            outcome = f"crash: {type(error).__name__}: {str(error)[:200]}{where}"
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            outcome = (
+                f"crash: {type(error).__name__}: {str(error)[:200]} "
+                f"({Path(last.filename).name}:{last.lineno})"
+            )
         print(json.dumps({"outcome": outcome, "peak_bytes": _peak_bytes()}), flush=True)  # noqa: T201
 
 

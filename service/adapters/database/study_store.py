@@ -11,8 +11,8 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -30,15 +30,16 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from service.adapters.database.engine import WRITES
 from service.adapters.database.tables import jobs, results, studies
+from service.adapters.database.transactions import transaction
+from service.application.access import DEFAULT_TENANT
 from service.application.errors import (
     GIVEN_UP_CODES,
     InvalidCursor,
     LeaseLost,
-    RecordUnavailable,
     ScoreNotReady,
     StudyFailed,
     StudyNotFound,
@@ -81,11 +82,24 @@ class SqlStudyStore:
         self._terms = terms
         self._now = now
 
-    def add(self, *, study_id: str, folder: str, sha256: str, size_bytes: int) -> bool:
+    def add(
+        self,
+        *,
+        study_id: str,
+        folder: str,
+        sha256: str,
+        size_bytes: int,
+        tenant: str = DEFAULT_TENANT,
+    ) -> bool:
         """Record a study and its queued job together; False where the study is known already."""
         now = self._now()
         study = insert(studies).values(
-            id=study_id, folder=folder, sha256=sha256, size_bytes=size_bytes, created_at=now
+            id=study_id,
+            folder=folder,
+            sha256=sha256,
+            size_bytes=size_bytes,
+            created_at=now,
+            tenant=tenant,
         )
         job = insert(jobs).values(
             id=uuid.uuid4().hex,
@@ -115,9 +129,23 @@ class SqlStudyStore:
             raise StudyNotFound(study_id)
         return _study_job(row)
 
-    def page(self, *, limit: int, cursor: str | None) -> StudyPage:
-        """Return up to ``limit`` studies, the newest first, after the cursor."""
-        query = _latest_jobs().order_by(studies.c.created_at.desc(), studies.c.id.desc())
+    def tenant_of(self, study_id: str) -> str:
+        """Return whose study it is; StudyNotFound where there is none."""
+        with self._reading() as connection:
+            tenant = connection.execute(
+                select(studies.c.tenant).where(studies.c.id == study_id)
+            ).scalar_one_or_none()
+        if tenant is None:
+            raise StudyNotFound(study_id)
+        return str(tenant)
+
+    def page(self, *, limit: int, cursor: str | None, tenant: str = DEFAULT_TENANT) -> StudyPage:
+        """Return up to ``limit`` studies of a tenant, the newest first, after the cursor."""
+        query = (
+            _latest_jobs()
+            .where(studies.c.tenant == tenant)
+            .order_by(studies.c.created_at.desc(), studies.c.id.desc())
+        )
         if cursor is not None:
             created_at, study_id = _read_cursor(cursor)
             query = query.where(
@@ -386,10 +414,10 @@ class SqlStudyStore:
         return self._now() + self._terms.duration
 
     def _reading(self) -> AbstractContextManager[Connection]:
-        return _transaction(self._readers)
+        return transaction(self._readers)
 
     def _writing(self) -> AbstractContextManager[Connection]:
-        return _transaction(self._writers)
+        return transaction(self._writers)
 
 
 _REQUEUED: Final[dict[str, Any]] = {
@@ -410,20 +438,6 @@ def _failure(problem: Problem, now: datetime) -> dict[str, Any]:
         "finished_at": now,
         "problem": problem.to_document(),
     }
-
-
-@contextmanager
-def _transaction(engine: Engine) -> Iterator[Connection]:
-    try:
-        with engine.begin() as connection:
-            yield connection
-    except IntegrityError:
-        raise
-    except DBAPIError as error:
-        # The text of the driver's error may hold the values of the statement.
-        raise RecordUnavailable(
-            f"The database did not do what was asked ({type(error.orig).__name__})."
-        ) from error
 
 
 def _latest_jobs() -> Select[Any]:

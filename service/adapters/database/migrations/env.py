@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from alembic import context
 
+from service.adapters.database import access_tables  # noqa: F401 - its tables are in the metadata
 from service.adapters.database.tables import metadata
 
 context.configure(
