@@ -11,13 +11,14 @@ PYTEST_WORKERS ?= 2
 EVALUATION_PATIENTS ?= 60
 EVALUATION_WORKERS ?= 1
 ABLATION_PATIENTS ?= 144
+HOSTILE_FILES ?= 20000
 ABLATION_TRAINING ?= 60
 ABLATION_STEPS ?= 1000
 ABLATION_CONFIG ?= provisional
 BENCH_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench bench-read clean
+.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench bench-read hostile clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +94,9 @@ bench: setup-dev ## time and memory of whole scans, beside exhaustive inference;
 
 bench-read: setup-dev ## time and memory of reading 300 slices, beside SimpleITK on the same files
 	$(BIN)/python -m tests.benchmarks.bench_read
+
+hostile: setup-dev ## more than 200 attacks and HOSTILE_FILES mutated files: no crash, no 500, nothing left
+	CACSCORE_HOSTILE_FILES=$(HOSTILE_FILES) $(BIN)/pytest -p no:randomly tests/hostile
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,6 +10,7 @@ CacscoreError
 ├── SeriesRejected           the series: cannot be measured as it is
 │   ├── NoCtSeries
 │   ├── TooFewSlices
+│   ├── SeriesTooLarge
 │   ├── IrregularGeometry
 │   ├── DuplicatePositions
 │   ├── InconsistentSeries
@@ -120,6 +121,13 @@ class TooFewSlices(SeriesRejected):
 
     code = "too_few_slices"
     title = "The series has too few slices"
+
+
+class SeriesTooLarge(SeriesRejected):
+    """More slices or voxels than any CT of a chest has."""
+
+    code = "series_too_large"
+    title = "The series is too large"
 
 
 class IrregularGeometry(SeriesRejected):

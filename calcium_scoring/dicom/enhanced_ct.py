@@ -32,6 +32,10 @@ from calcium_scoring.dicom.headers import (
 ENHANCED_CT: Final = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 """SOP classes of CT with many frames in one object."""
 
+LARGEST_FRAME_COUNT: Final = 4_000
+"""Frames become headers of their own, which take memory; our choice, as for the slices of a
+series."""
+
 _FUNCTIONAL_GROUPS: Final = (
     # What a converter of old series did not know where to put (PS3.3 C.7.6.16.2.25).
     "UnassignedSharedConvertedAttributesSequence",
@@ -84,6 +88,11 @@ def _frames(image: ImageFile) -> list[ImageFile]:
     if frame_count < 1 or len(own) != frame_count:
         raise NotReadable(
             f"is an Enhanced CT object of {frame_count} frames that describes {len(own)} of them"
+        )
+    if frame_count > LARGEST_FRAME_COUNT:
+        raise NotReadable(
+            f"is an Enhanced CT object of {frame_count} frames; at most {LARGEST_FRAME_COUNT} "
+            "are read"
         )
     common = list(_elements(header))
     frames = []

@@ -18,7 +18,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-from pydicom import dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -29,11 +28,21 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
 )
+from pydicom.valuerep import VR
 
+from calcium_scoring.dicom.prescan import (
+    LARGEST_DEPTH,
+    LARGEST_ELEMENT_COUNT,
+    LARGEST_MULTI_FRAME_ELEMENT_COUNT,
+    complaint_about,
+    count_of_items,
+)
 from calcium_scoring.upload.signature import (
     HEAD_BYTES,
     has_dicom_mark,
@@ -60,7 +69,27 @@ PARSER_ERRORS: Final = (
 LARGEST_INFLATED_BYTES: Final = 256 * 1024 * 1024
 """A deflated data set may inflate to this much; our choice, as for an entry of an archive."""
 
+LARGEST_INFLATION: Final = 100
+"""Beyond the first MiB a deflated data set may grow to this many times its size; our choice, as for
+an entry of an archive."""
+
+LARGEST_HEADER_BYTES: Final = 4 * 1024 * 1024
+"""In front of the pixel data; scanners write some KiB, with much private data some hundred. Our
+choice."""
+
+LARGEST_MULTI_FRAME_HEADER_BYTES: Final = 64 * 1024 * 1024
+"""The same of an Enhanced object: 4,000 frames of 16 KiB. Our choice."""
+
+LARGEST_KEPT_VALUE_BYTES: Final = 64 * 1024
+"""Longer values are dropped from a header once it is read: nothing that is asked of it is so
+long. Our choice."""
+
 _GROUP_LENGTH_ELEMENT_BYTES: Final = 12
+_MULTI_FRAME_SOP_CLASSES: Final = (
+    EnhancedCTImageStorage.encode(),
+    LegacyConvertedEnhancedCTImageStorage.encode(),
+)
+_ITEM: Final = b"\xfe\xff\x00\xe0"
 _META_SEARCH_BYTES: Final = 1024
 _META_GROUP: Final = 0x0002
 _PIXEL_GROUP: Final = 0x7FE0
@@ -78,7 +107,8 @@ class ImageFile:
 
     ``file_number`` counts the files of the upload from 1. ``frame_index`` is the place of the image
     among the ``frame_count`` frames of its file; the header is then that of the frame alone.
-    ``pixel_data_at`` is where the element of the pixel data begins in the file, None if unknown.
+    ``pixel_data_at`` is where the element of the pixel data begins in the file, None if unknown;
+    ``header_bytes`` is how long the header was before anything was dropped from it.
     """
 
     path: Path
@@ -88,6 +118,7 @@ class ImageFile:
     pixel_data_at: int | None = None
     frame_index: int = 0
     frame_count: int = 1
+    header_bytes: int = 0
 
 
 class NotReadable(Exception):
@@ -125,19 +156,42 @@ def read_image_file(path: Path, name: str, file_number: int = 1) -> ImageFile:
                 if not may_be_dicom(start):
                     raise NotReadable("is not DICOM")
                 is_deflated = DeflatedExplicitVRLittleEndian.encode() in start[:_META_SEARCH_BYTES]
+                if not is_deflated and count_of_items(start) <= LARGEST_DEPTH:
+                    usual = _usual_header(start)
+                    if usual is not None:
+                        return ImageFile(
+                            path,
+                            name,
+                            _slim(usual[0]),
+                            file_number,
+                            usual[1],
+                            header_bytes=usual[1],
+                        )
+                largest_bytes, largest_count = (
+                    (LARGEST_MULTI_FRAME_HEADER_BYTES, LARGEST_MULTI_FRAME_ELEMENT_COUNT)
+                    if any(one in start[:_META_SEARCH_BYTES] for one in _MULTI_FRAME_SOP_CLASSES)
+                    else (LARGEST_HEADER_BYTES, LARGEST_ELEMENT_COUNT)
+                )
                 if is_deflated:
-                    _check_inflated_size(path)
-                has_mark = has_dicom_mark(start)
-                usual = None if is_deflated else _usual_header(start)
-                if usual is not None:
-                    return ImageFile(path, name, _slim(usual[0]), file_number, usual[1])
-                stream.seek(0)
-                header = dcmread(stream, stop_before_pixels=True, force=not has_mark)
-                # The parser stops in front of the pixel data, except where it inflated a copy.
-                pixel_data_at = None if is_deflated else stream.tell()
-            if not has_mark and text(header, "Modality") is None and sop_class(header) is None:
+                    start = _inflated_start(path, largest_bytes)
+                else:
+                    start += stream.read(largest_bytes - len(start) + 1)
+            header, header_bytes = _unusual_header(start, largest_bytes, largest_count)
+            if (
+                not has_dicom_mark(start)
+                and text(header, "Modality") is None
+                and sop_class(header) is None
+            ):
                 raise NotReadable("is not DICOM")
-            return ImageFile(path, name, _slim(header), file_number, pixel_data_at)
+            return ImageFile(
+                path,
+                name,
+                _slim(_without_long_values(header)),
+                file_number,
+                # Where it begins in what was inflated is no place in the file.
+                None if is_deflated else header_bytes,
+                header_bytes=header_bytes,
+            )
         except PARSER_ERRORS as error:
             raise NotReadable("is damaged: its header cannot be read") from error
 
@@ -176,24 +230,97 @@ def _usual_header(start: bytes) -> tuple[Dataset, int] | None:
     return header, pixel_data_at
 
 
-def _check_inflated_size(path: Path) -> None:
-    """Refuse a deflated data set that inflates too far, before pydicom inflates it in one go."""
+def _unusual_header(start: bytes, largest_bytes: int, largest_count: int) -> tuple[Dataset, int]:
+    """Read a header that is long, nested, deflated or without mark, after a look at its structure.
+
+    ``start`` is all that the parser gets to see. Also return where the pixel data begins in it.
+    """
+    stream = BytesIO(start)
+    if has_dicom_mark(start):
+        stream.seek(HEAD_BYTES)
+    meta = FileMetaDataset(
+        read_dataset(stream, False, True, stop_when=lambda tag, *_: tag >> 16 != _META_GROUP)
+    )
+    is_implicit, is_little_endian = _encoding(meta, start[stream.tell() :][:6])
+    too_many = f"has a header of more than {largest_count} elements"
+    complaint = complaint_about(
+        start,
+        stream.tell(),
+        is_implicit=is_implicit,
+        is_little_endian=is_little_endian,
+        largest_count=largest_count,
+    )
+    if complaint is not None or count_of_items(start) > largest_count:
+        raise NotReadable(complaint or too_many)
+    count = 0
+
+    def is_at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        # The parser may see other elements than the walk did: a file need not be what it says.
+        nonlocal count
+        count += 1
+        if count > largest_count:
+            raise NotReadable(too_many)
+        return tag >> 16 >= _PIXEL_GROUP
+
+    header: Dataset = read_dataset(stream, is_implicit, is_little_endian, stop_when=is_at_pixels)
+    header.file_meta = meta
+    header_bytes = stream.tell()
+    if header_bytes > largest_bytes:
+        raise NotReadable(f"has a header of more than {largest_bytes} bytes")
+    return header, header_bytes
+
+
+def _encoding(meta: Dataset, first: bytes) -> tuple[bool, bool]:
+    """Return whether a data set is implicit VR and little endian: as stated, else as it begins."""
+    stated = text(meta, "TransferSyntaxUID")
+    if stated is not None:
+        return stated == ImplicitVRLittleEndian, stated != ExplicitVRBigEndian
+    if len(first) < 6 or first[4:6].decode("ascii", "replace") not in set(VR):
+        return True, True
+    # Groups of a big endian data set begin with a zero byte.
+    return False, not (first[0] == 0 and first[1] != 0)
+
+
+def _inflated_start(path: Path, largest_bytes: int) -> bytes:
+    """Return the head of a deflated file with as much of its data set as may be header.
+
+    All of it is inflated once, and forgotten, to know that it may be: pydicom inflates in one go.
+    """
     with path.open("rb") as stream:
+        content_bytes = path.stat().st_size
         meta = read_file_meta_info(path)
-        if meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
-            return
         group_length = number(meta, "FileMetaInformationGroupLength")
         if group_length is None:
             raise NotReadable("is deflated without saying where its data set begins")
-        stream.seek(HEAD_BYTES + _GROUP_LENGTH_ELEMENT_BYTES + int(group_length))
+        head = stream.read(HEAD_BYTES + _GROUP_LENGTH_ELEMENT_BYTES + int(group_length))
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        start = bytearray(head)
         inflated_bytes = 0
         pending = b""
         while not inflater.eof and (pending := pending or stream.read(_CHUNK_BYTES)):
-            inflated_bytes += len(inflater.decompress(pending, _CHUNK_BYTES))
+            chunk = inflater.decompress(pending, _CHUNK_BYTES)
             pending = inflater.unconsumed_tail
+            inflated_bytes += len(chunk)
+            start += chunk[: max(0, largest_bytes + 1 - len(start))]
             if inflated_bytes > LARGEST_INFLATED_BYTES:
                 raise NotReadable(f"inflates to more than {LARGEST_INFLATED_BYTES} bytes")
+            if inflated_bytes > _CHUNK_BYTES + LARGEST_INFLATION * content_bytes:
+                raise NotReadable(f"inflates to more than {LARGEST_INFLATION} times its size")
+    if not inflater.eof:
+        raise NotReadable("is damaged: its deflated data set is cut short")
+    return bytes(start)
+
+
+def _without_long_values(header: Dataset) -> Dataset:
+    """Drop what is too long to be asked for; a sequence stays."""
+    for tag in tuple(header.keys()):
+        element: object = header.get_item(tag)
+        value = getattr(element, "value", None)
+        if isinstance(value, bytes) and len(value) > LARGEST_KEPT_VALUE_BYTES:
+            vr = getattr(element, "VR", None)
+            if vr != "SQ" and not value.startswith(_ITEM):
+                del header[tag]
+    return header
 
 
 def _slim(header: Dataset) -> Dataset:

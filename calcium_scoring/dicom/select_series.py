@@ -57,7 +57,7 @@ from calcium_scoring.dicom.headers import (
     text,
     texts,
 )
-from calcium_scoring.errors import NoCtSeries, NoDicomFound
+from calcium_scoring.errors import NoCtSeries, NoDicomFound, UploadTooLarge
 from calcium_scoring.upload.archive import UnpackedFile
 
 MIN_SLICE_COUNT: Final = 8
@@ -77,6 +77,13 @@ TILT_TOLERANCE_DEGREES: Final = 0.5
 
 CALCIUM_SPACING_MM: Final = (2.5, 3.0)
 """Spacings between slices at which calcium scoring is defined and done."""
+
+LARGEST_HEADERS_BYTES: Final = 256 * 1024 * 1024
+"""Of all files of an upload together: 5,000 of 50 KiB. They are kept while a series is chosen; our
+choice."""
+
+LARGEST_HEADERS_ELEMENT_COUNT: Final = 1_500_000
+"""Of all files of an upload together: 5,000 of 300. Each takes some hundred bytes; our choice."""
 
 _CALCIUM_WORDS: Final = re.compile(
     r"calc|agatston|smart ?score|\bca?cs\b|\bcac\b|\bca[ _-]*sc|score", re.IGNORECASE
@@ -184,6 +191,8 @@ def select_series(files: Iterable[UnpackedFile]) -> SeriesSelection:
         Not one file is DICOM.
     NoCtSeries
         There is DICOM, but no CT slice.
+    UploadTooLarge
+        The headers alone would take too much memory.
     """
     with quiet_pydicom():
         images, left_out, found_dicom = _ct_images(files)
@@ -304,6 +313,7 @@ def _ct_images(
     images: list[ImageFile] = []
     left_out: list[LeftOutFile] = []
     found_dicom = False
+    header_bytes = element_count = 0
     for file_number, file in enumerate(files, start=1):
         try:
             image = read_image_file(file.path, file.name, file_number)
@@ -312,6 +322,15 @@ def _ct_images(
         except NotReadable as error:
             left_out.append(LeftOutFile(file.name, str(error), file_number))
             continue
+        header_bytes += image.header_bytes
+        element_count += sum(len(one.header) for one in found)
+        if header_bytes > LARGEST_HEADERS_BYTES or element_count > LARGEST_HEADERS_ELEMENT_COUNT:
+            raise UploadTooLarge(
+                f"The headers of the upload have more than {LARGEST_HEADERS_BYTES} bytes or "
+                f"{LARGEST_HEADERS_ELEMENT_COUNT} elements, without their pixels. Send one study "
+                "at a time.",
+                file_number=file_number,
+            )
         reasons = [_why_no_ct_slice(one.header) for one in found]
         images += [one for one, reason in zip(found, reasons, strict=True) if reason is None]
         left_out += [

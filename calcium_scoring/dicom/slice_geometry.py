@@ -31,6 +31,7 @@ from calcium_scoring.errors import (
     IrregularGeometry,
     NotAxial,
     RotatedInPlane,
+    SeriesTooLarge,
     TooFewSlices,
 )
 from calcium_scoring.volume.geometry import VolumeGeometry
@@ -52,6 +53,18 @@ PIXELS_A_SIDE: Final = (64, 2048)
 
 PIXEL_SPACING_RANGE_MM: Final = (0.1, 2.0)
 """Smallest and largest plausible distance of pixels in a body CT; our choice."""
+
+LARGEST_SLICE_COUNT: Final = 4_000
+"""A chest in slices of 0.1 mm; our choice."""
+
+LARGEST_VOXEL_COUNT: Final = 2**29
+"""2,048 slices of 512 x 512: 2 GiB as Hounsfield values. Our choice."""
+
+LARGEST_COMPRESSION: Final = 200
+"""Voxels of 16 bits may take this many times the bytes of their files, beyond the first 64 MiB.
+Lossless compression of CT packs 2 to 5 : 1, a blank slice some hundred; our choice."""
+
+_FREE_VOXEL_BYTES: Final = 64 * 1024 * 1024
 
 _ORIENTATION_TOLERANCE: Final = 1e-3
 """Direction cosines are written with few decimals; 1e-3 is 0.06 degrees."""
@@ -87,6 +100,8 @@ def stack_slices(images: Sequence[ImageFile]) -> SliceStack:
     GantryTilt, NotAxial, RotatedInPlane
         The slices are tilted, sheared, not axial, or axial with rows that do not run from side
         to side. Flips are accepted, and so is a turn by 180 degrees, which is two flips.
+    SeriesTooLarge
+        There are more slices or voxels than any CT has, or files far too small for them.
     TooFewSlices
         There are fewer than ``MIN_SLICE_COUNT`` different positions.
     IrregularGeometry
@@ -117,6 +132,7 @@ def stack_slices(images: Sequence[ImageFile]) -> SliceStack:
             slice_count=len(groups),
             smallest_slice_count=MIN_SLICE_COUNT,
         )
+    _check_size(images, len(groups), shape)
     places = np.array([positions[group[0]] for group in groups])
     step = _step(places, normal)
 
@@ -167,6 +183,27 @@ def _check_common(images: Sequence[ImageFile]) -> None:
                 deviating_slice_count=deviating,
                 slice_count=len(images),
             )
+
+
+def _check_size(images: Sequence[ImageFile], slice_count: int, shape: tuple[int, int]) -> None:
+    """Refuse what would take much memory before any of it is asked for."""
+    voxel_count = slice_count * shape[0] * shape[1]
+    evidence = {"slice_count": slice_count, "voxel_count": voxel_count}
+    if slice_count > LARGEST_SLICE_COUNT or voxel_count > LARGEST_VOXEL_COUNT:
+        raise SeriesTooLarge(
+            f"The series has {slice_count} slices of {shape[0]} x {shape[1]} pixels; at most "
+            f"{LARGEST_SLICE_COUNT} slices and {LARGEST_VOXEL_COUNT} voxels are accepted. Send the "
+            "calcium scan, or a coarser reconstruction.",
+            **evidence,
+        )
+    file_bytes = sum(path.stat().st_size for path in {image.path for image in images})
+    if 2 * voxel_count > _FREE_VOXEL_BYTES + LARGEST_COMPRESSION * file_bytes:
+        raise SeriesTooLarge(
+            f"The series claims {voxel_count} voxels in {file_bytes} bytes; no compression of CT "
+            f"packs {LARGEST_COMPRESSION} : 1.",
+            file_bytes=file_bytes,
+            **evidence,
+        )
 
 
 def _agree(

@@ -260,6 +260,8 @@ def _check_kind(number: int, record: zipfile.ZipInfo) -> None:
         complaint = f"uses compression method {record.compress_type}"
     elif kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
         complaint = "is a link or a device"
+    elif record.volume:
+        complaint = "lies on another disk"
     if complaint:
         raise UnsafeArchive(
             f"Entry {number} {complaint}; only plain files and folders, stored or deflated and "
@@ -369,3 +371,9 @@ def _inflated(
                     limit_ratio=limits.entry_ratio,
                 )
             yield chunk
+    if entry_bytes != record.file_size:
+        # zipfile itself only notices what is longer than the directory says, not what is shorter.
+        raise UnsafeArchive(
+            f"Entry {number} inflates to {entry_bytes} bytes; its headers say {record.file_size}.",
+            entry_number=number,
+        )

@@ -20,6 +20,12 @@ CacscoreError
 │   ├── TooManyAttempts        every attempt ended with an unexpected error
 │   ├── Poison                 the last attempt allowed took the process of its worker along
 │   └── ScoringTimedOut        one attempt took longer than the time limit
+├── NotAuthenticated         the caller is not known
+├── NotAllowed               the caller is known, but may not do this
+├── OnlyLocal                authentication is off, and the request came from elsewhere
+├── TooManyRequests          a caller asks too often
+├── InvalidTenant            a name that cannot be one of a tenant
+├── KeyNotFound              no API key of that id
 ├── LeaseLost                this attempt no longer owns its job; whatever it writes is dropped
 └── DependencyUnavailable    a part of the service is away; trying again later may help
     ├── ModelUnavailable
@@ -30,6 +36,7 @@ CacscoreError
     ├── ArtefactUnavailable
     ├── SigningKeyUnusable
     ├── StorageFull
+    ├── IdentityProviderUnavailable
     └── TooBusy                uploads come faster than they can be taken
 ```
 """
@@ -359,3 +366,86 @@ class TooBusy(DependencyUnavailable):
 
     code = "too_busy"
     title = "The service has as much to do as it can take"
+
+
+class NotAuthenticated(CacscoreError):
+    """The caller is not known: no key or token, or one that is not good."""
+
+    code = "not_authenticated"
+    title = "Who asks is not known"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Send an API key that is valid as `Authorization: Bearer KEY` or `X-API-Key: KEY`; "
+            "`cacscore keys create` makes one. A token of an identity provider must be current and "
+            "made for this service."
+        )
+
+
+class NotAllowed(CacscoreError):
+    """The caller is known, but may not do this."""
+
+    code = "not_allowed"
+    title = "The caller may not do this"
+
+    def __init__(self, needed_scope: str) -> None:
+        super().__init__(
+            f"This needs scope {needed_scope!r}; the key or token has less.",
+            needed_scope=str(needed_scope),
+        )
+
+
+class OnlyLocal(CacscoreError):
+    """Authentication is off, and the request did not come from this machine as its own."""
+
+    code = "only_local"
+    title = "Without authentication only this machine is served"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Authentication is off, so only requests of this machine to its loopback address are "
+            "answered: no other address, no proxy, no other host name. Set CACSCORE_AUTH=required "
+            "and make keys with `cacscore keys create` to serve others."
+        )
+
+
+class TooManyRequests(CacscoreError):
+    """A caller asks too often, or sends too many uploads at once."""
+
+    code = "too_many_requests"
+    title = "Too many requests"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class InvalidTenant(CacscoreError):
+    """A name that cannot be one of a tenant."""
+
+    code = "invalid_tenant"
+    title = "The name of the tenant is not valid"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A tenant's name has 1 to 63 lower-case letters, digits, '-' and '_', and begins with "
+            "a letter or digit."
+        )
+
+
+class KeyNotFound(CacscoreError):
+    """There is no API key of that id."""
+
+    code = "key_not_found"
+    title = "There is no such API key"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__("There is no API key of this id; see `cacscore keys list`.")
+        self.key_id = key_id
+
+
+class IdentityProviderUnavailable(DependencyUnavailable):
+    """The provider whose tokens are accepted does not answer."""
+
+    code = "identity_provider_unavailable"
+    title = "The identity provider cannot be reached"

@@ -11,6 +11,7 @@ from calcium_scoring.model_input.segmentation import Segmentation
 from calcium_scoring.model_input.spec import ModelSpec
 from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.volume.ct_volume import CtVolume
+from service.application.access import DEFAULT_TENANT
 from service.application.jobs import (
     ROUTINE_REQUEST,
     Claim,
@@ -60,6 +61,7 @@ class StudyStore(Protocol):
         sha256: str,
         size_bytes: int,
         request: JobRequest = ROUTINE_REQUEST,
+        tenant: str = DEFAULT_TENANT,
     ) -> bool:
         """Record a study and its queued job together; False where the study is known already."""
         ...
@@ -68,8 +70,15 @@ class StudyStore(Protocol):
         """Return a study; StudyNotFound where there is none."""
         ...
 
-    def page(self, *, limit: int, cursor: str | None) -> StudyPage:
-        """Return up to ``limit`` studies, the newest first; InvalidCursor for a foreign cursor."""
+    def tenant_of(self, study_id: str) -> str:
+        """Return whose study it is; StudyNotFound where there is none."""
+        ...
+
+    def page(self, *, limit: int, cursor: str | None, tenant: str = DEFAULT_TENANT) -> StudyPage:
+        """Return up to ``limit`` studies of a tenant, the newest first.
+
+        InvalidCursor for a foreign cursor.
+        """
         ...
 
     def result(self, study_id: str, version: int | None = None) -> ScoreResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import structlog
 from calcium_scoring.errors import NoDicomFound
 from calcium_scoring.upload.archive import ArchiveLimits, unpack_upload
 from calcium_scoring.upload.signature import first_bytes, may_be_dicom
+from service.application.access import DEFAULT_TENANT
 from service.application.artefact_names import UPLOAD
 from service.application.errors import QueueUnavailable, RecordUnavailable, StudyNotFound
 from service.application.jobs import ROUTINE_REQUEST, JobRequest, StudyJob
@@ -33,9 +35,15 @@ class ReceivedUpload:
     size_bytes: int
 
 
-def study_id_of(sha256: str) -> str:
-    """Return the id that an upload of this SHA-256 (hex) has, today and tomorrow."""
-    digest = bytes.fromhex(sha256)[:_STUDY_ID_BYTES]
+def study_id_of(sha256: str, tenant: str = DEFAULT_TENANT) -> str:
+    """Return the id that an upload of this SHA-256 (hex) has for a tenant, today and tomorrow.
+
+    The same bytes from two tenants are two studies: neither learns that the other one has them.
+    """
+    digest = bytes.fromhex(sha256)
+    if tenant != DEFAULT_TENANT:
+        digest = hashlib.sha256(f"{tenant}:{sha256}".encode()).digest()
+    digest = digest[:_STUDY_ID_BYTES]
     return base64.b32encode(digest).decode("ascii").rstrip("=").lower()
 
 
@@ -47,6 +55,7 @@ def submit_study(
     queue: JobQueue,
     limits: ArchiveLimits,
     request: JobRequest = ROUTINE_REQUEST,
+    tenant: str = DEFAULT_TENANT,
 ) -> StudyJob:
     """Record an upload and have it scored; the same bytes again are the same study.
 
@@ -57,7 +66,7 @@ def submit_study(
     NotAZip, UnsafeArchive, UploadTooLarge, NoDicomFound
         At the door; nothing is kept. Whether the DICOM can be scored is the worker's to find.
     """
-    study_id = study_id_of(upload.sha256)
+    study_id = study_id_of(upload.sha256, tenant)
     try:
         store.find(study_id)
     except StudyNotFound:
@@ -74,6 +83,7 @@ def submit_study(
             sha256=upload.sha256,
             size_bytes=upload.size_bytes,
             request=request,
+            tenant=tenant,
         )
     except BaseException:
         artefacts.remove(folder)

@@ -40,6 +40,7 @@ from service.adapters.database.queue_order import Outlook, queue_position
 from service.adapters.database.tables import jobs, results, studies
 from service.adapters.database.tallies import TallyName, add_to_tallies, tally_key
 from service.adapters.database.transactions import transaction
+from service.application.access import DEFAULT_TENANT
 from service.application.errors import (
     GIVEN_UP_CODES,
     InvalidCursor,
@@ -107,11 +108,17 @@ class SqlStudyStore:
         sha256: str,
         size_bytes: int,
         request: JobRequest = ROUTINE_REQUEST,
+        tenant: str = DEFAULT_TENANT,
     ) -> bool:
         """Record a study and its queued job together; False where the study is known already."""
         now = self._now()
         study = insert(studies).values(
-            id=study_id, folder=folder, sha256=sha256, size_bytes=size_bytes, created_at=now
+            id=study_id,
+            folder=folder,
+            sha256=sha256,
+            size_bytes=size_bytes,
+            created_at=now,
+            tenant=tenant,
         )
         try:
             with self._writing() as connection:
@@ -157,9 +164,23 @@ class SqlStudyStore:
                 raise StudyNotFound(study_id)
             return _study_job(row, Outlook(connection, self._now()))
 
-    def page(self, *, limit: int, cursor: str | None) -> StudyPage:
-        """Return up to ``limit`` studies, the newest first, after the cursor."""
-        query = _latest_jobs().order_by(studies.c.created_at.desc(), studies.c.id.desc())
+    def tenant_of(self, study_id: str) -> str:
+        """Return whose study it is; StudyNotFound where there is none."""
+        with self._reading() as connection:
+            tenant = connection.execute(
+                select(studies.c.tenant).where(studies.c.id == study_id)
+            ).scalar_one_or_none()
+        if tenant is None:
+            raise StudyNotFound(study_id)
+        return str(tenant)
+
+    def page(self, *, limit: int, cursor: str | None, tenant: str = DEFAULT_TENANT) -> StudyPage:
+        """Return up to ``limit`` studies of a tenant, the newest first, after the cursor."""
+        query = (
+            _latest_jobs()
+            .where(studies.c.tenant == tenant)
+            .order_by(studies.c.created_at.desc(), studies.c.id.desc())
+        )
         if cursor is not None:
             created_at, study_id = _read_cursor(cursor)
             query = query.where(

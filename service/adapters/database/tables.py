@@ -32,7 +32,10 @@ studies = Table(
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    # Whose study it is; nobody else sees it.
+    Column("tenant", String(63), nullable=False, server_default="default"),
     Index("ix_studies_created_at_id", "created_at", "id"),
+    Index("ix_studies_tenant_created_at_id", "tenant", "created_at", "id"),
 )
 
 jobs = Table(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from alembic import context
 
 from service.adapters.database import (  # noqa: F401 - their tables are in the metadata
+    access_tables,
     job_tables,
     operations_tables,
 )
