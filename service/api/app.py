@@ -17,7 +17,7 @@ from service.api.documentation import DESCRIPTION, TITLE, build_openapi
 from service.api.middleware import RequestGuard
 from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
-from service.api.routes import metrics, operations, studies
+from service.api.routes import jobs, metrics, operations, studies
 from service.api.telemetry import GatewayTelemetry
 from service.api.wiring import gateway_parts, metric_sources
 from service.settings import Settings
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(RequestGuard, telemetry=telemetry)
-    routers = (studies.router, operations.router, metrics.router)
+    routers = (studies.router, jobs.router, operations.router, metrics.router)
     add_problem_handlers(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)

@@ -48,10 +48,10 @@ SUBMIT_BODY: Final[dict[str, Any]] = {
 
 _REASONS: Final = {
     400: "The form cannot be read.",
-    404: "There is no such study, or no such slice.",
+    404: "There is no such study, or no such slice or version of its result.",
     406: "The mask is not available in an accepted type.",
     408: "The upload stalled or took too long.",
-    409: "The study has not been scored yet.",
+    409: "The study is not in a state that allows it, or has not been scored yet.",
     413: "The upload exceeds a limit.",
     415: "The body has a type that is not accepted.",
     422: "The upload or a parameter is refused, or the study could not be scored.",

@@ -30,6 +30,7 @@ from service.application.run_job import StopAttempt, run_job
 from service.application.telemetry import REQUEST_ID, text_headers
 from service.settings import Settings
 from service.worker.heartbeat import Heartbeat
+from service.worker.lost_process import LossReportingRequest, this_worker
 from service.worker.stopping import StopNotice
 from service.worker.wiring import provider_of, tracing, wait_for_schema, worker_parts
 
@@ -53,7 +54,7 @@ app = _worker_app()
 stop_notice = StopNotice()
 
 
-@app.task(name=TASK_NAME, bind=True)
+@app.task(name=TASK_NAME, bind=True, Request=LossReportingRequest)
 def score_study_task(self: Task[..., None], job_id: str) -> None:
     """Make one attempt at a job; a message that comes twice does nothing the second time."""
     parts = worker_parts(settings)
@@ -76,6 +77,7 @@ def score_study_task(self: Task[..., None], job_id: str) -> None:
             limits=parts.limits,
             time_limit_error=SoftTimeLimitExceeded,
             time_limit_s=settings.task_soft_time_limit_s,
+            worker=this_worker(),
             observer=Observers(AttemptTally(parts.operations), spans),
         )
     if stop_notice.is_given:

@@ -190,8 +190,8 @@ def test_job_that_loses_every_worker_ends_with_its_reason(
     study = store.find(STUDY)
     assert study.status is JobStatus.FAILED
     assert study.problem is not None
-    assert study.problem.code == "too_many_attempts"
-    assert study.problem.evidence["attempt_count"] == 3
+    assert study.problem.code == "poison"
+    assert study.problem.evidence == {"attempt_count": 3, "last_exit": None}
     assert store.claim(job_id) is None
 
 

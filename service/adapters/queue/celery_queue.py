@@ -18,9 +18,13 @@ from celery import Celery
 from kombu import Queue
 
 from service.application.errors import QueueUnavailable
+from service.application.jobs import Priority
 
 TASK_NAME: Final = "score_study"
 QUEUE_NAME: Final = "cacscore"
+
+MESSAGE_PRIORITY: Final = {Priority.STAT: 0, Priority.ROUTINE: 6}
+"""On Redis 0 is taken first; each priority has a list of its own, that of 0 the queue's name."""
 
 _LONGEST_WAIT_FOR_BROKER_S: Final = 5.0
 """An upload is answered even while the broker is away; our choice."""
@@ -91,6 +95,7 @@ def _transport_options(broker_url: str, task_time_limit: timedelta) -> dict[str,
         "visibility_timeout": round(3 * task_time_limit.total_seconds()),
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
+        "priority_steps": sorted(MESSAGE_PRIORITY.values()),
         "socket_keepalive": True,
         "socket_connect_timeout": _LONGEST_WAIT_FOR_BROKER_S,
         "health_check_interval": 25,
@@ -107,7 +112,7 @@ class CeleryJobQueue:
         self._app = app
         self._headers = headers
 
-    def announce(self, job_id: str) -> None:
+    def announce(self, job_id: str, priority: Priority = Priority.ROUTINE) -> None:
         """Send a message; QueueUnavailable where the broker does not take it within seconds."""
         with _broker_errors():
             self._app.send_task(
@@ -115,6 +120,7 @@ class CeleryJobQueue:
                 args=(job_id,),
                 queue=QUEUE_NAME,
                 ignore_result=True,
+                priority=MESSAGE_PRIORITY[priority],
                 headers=dict(self._headers()),
             )
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from alembic import context
 
-from service.adapters.database import operations_tables
+from service.adapters.database import (  # noqa: F401 - their tables are in the metadata
+    job_tables,
+    operations_tables,
+)
 
 context.configure(
     connection=context.config.attributes["connection"],
