@@ -15,6 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.adapters.metrics.prometheus_metrics import GatewayMetrics, Sources
+from service.application.errors import GIVEN_UP_CODES
 from service.application.jobs import JobStatus, Stage
 from service.application.operations import (
     STAGE_BOUNDS_S,
@@ -138,3 +139,9 @@ def test_every_expression_of_the_dashboard_is_well_formed(folder: Path, tmp_path
     file = tmp_path / "rules.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     assert promtool("check", "rules", str(file)) == ""
+
+
+def test_alert_on_studies_that_were_given_up_knows_every_code_of_theirs(folder: Path) -> None:
+    (expression,) = [one for one in expressions(folder) if "cacscore_jobs_failed_total{" in one]
+    (codes,) = re.findall(r'code=~"([^"]*)"', expression)
+    assert set(codes.split("|")) == GIVEN_UP_CODES

@@ -151,7 +151,7 @@ def test_refusals_and_jobs_that_were_given_up_are_counted_by_code(
     clock.advance(61)
     store.expire_leases()
 
-    assert record.facts().failures == {"too_few_slices": 2, "too_many_attempts": 1}
+    assert record.facts().failures == {"too_few_slices": 2, "poison": 1}
 
 
 def test_durations_fall_into_every_bucket_that_holds_them(record: SqlOperationsRecord) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, literal, select
 
 from service.adapters.database.job_tables import job_events, webhook_deliveries
 from service.adapters.database.tables import jobs
+from service.adapters.database.tallies import TallyName, add_to_tallies, tally_key
 from service.application.jobs import JobEvent, JobStatus, Stage
 
 
@@ -47,6 +48,7 @@ def record_ends(connection: Connection, job_ids: Iterable[str], now: datetime) -
     """Append the end of each job, and a webhook delivery where somebody wants to be told."""
     job_ids = list(job_ids)
     record_events(connection, job_ids, now)
+    _count_failures(connection, job_ids)
     for job_id in job_ids:
         row = connection.execute(
             select(
@@ -71,6 +73,18 @@ def record_ends(connection: Connection, job_ids: Iterable[str], now: datetime) -
                     next_attempt_at=now,
                 )
             )
+
+
+def _count_failures(connection: Connection, job_ids: Sequence[str]) -> None:
+    code = jobs.c.problem["code"].as_string()
+    failed = connection.execute(
+        select(code, func.count())
+        .where(jobs.c.id.in_(job_ids), jobs.c.status == JobStatus.FAILED)
+        .group_by(code)
+    ).all()
+    add_to_tallies(
+        connection, {tally_key(TallyName.FAILURES, one): float(count) for one, count in failed}
+    )
 
 
 def delivery_id(job_id: str) -> str:

@@ -469,7 +469,6 @@ class SqlStudyStore:
         """End the job as failed; trying again would not help."""
         with self._writing() as connection:
             self._write_fenced(connection, claim, **_failure(problem, self._now()))
-            add_to_tallies(connection, {tally_key(TallyName.FAILURES, problem.code): 1.0})
             record_ends(connection, [claim.job_id], self._now())
 
     def release(self, claim: Claim, reason: str) -> None:
@@ -633,9 +632,6 @@ class SqlStudyStore:
             )
             if outcome.rowcount == 1:
                 ended.append(row.id)
-        if ended:
-            given_up = tally_key(TallyName.FAILURES, TooManyAttempts.code)
-            add_to_tallies(connection, {given_up: float(len(ended))})
         record_ends(connection, ended, now)
         return ended
 
