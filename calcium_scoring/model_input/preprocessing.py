@@ -48,7 +48,7 @@ def prepare_slices(volume: CtVolume, spec: ModelSpec) -> ModelInput:
     slices = np.zeros((slice_count, *padded_size(grid, spec)), dtype=np.float32)
     resampler = InPlaneResampler(native, grid)
     for index in range(slice_count):
-        resampled = resampler.resample(volume.hu[index])
+        resampled = resampler.resample(volume.slice_hu(index))
         slices[index, :rows, :columns] = hu_to_model_units(resampled, spec.hu_range)
     slices.setflags(write=False)
     return ModelInput(slices, grid, native)
@@ -99,7 +99,7 @@ class SliceWindows:
             return self._held[index]
         rows, columns = self._within
         prepared = np.zeros(self._size, dtype=np.float32)
-        resampled = self._resampler.resample(self._volume.hu[index], (rows, columns))
+        resampled = self._resampler.resample(self._volume.slice_hu(index), (rows, columns))
         prepared[: rows.stop - rows.start, : columns.stop - columns.start] = hu_to_model_units(
             resampled, self._spec.hu_range
         )

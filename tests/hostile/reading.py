@@ -28,7 +28,8 @@ from calcium_scoring.dicom.pixels import PixelReader
 from calcium_scoring.dicom.read_series import read_ct_series
 from calcium_scoring.errors import InvalidGeometry, NoDicomFound, SeriesRejected, UploadRejected
 from calcium_scoring.scoring.conventions import CONVENTIONS
-from service.application.score_series import score_series, write_artefacts
+from service.application.score_series import score_series
+from service.application.write_artefacts import write_artefacts
 from tests.fakes import ThresholdSegmenter
 from tests.hostile.dicom_attacks import SCORED
 

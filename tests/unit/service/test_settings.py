@@ -27,14 +27,14 @@ def test_record_is_a_file_in_the_data_folder_by_default(tmp_path: Path) -> None:
 
 
 def test_environment_names_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CACSCORE_DATABASE_URL", "postgresql+psycopg://u:secret@db/cacscore")
+    monkeypatch.setenv("CACSCORE_DATABASE_URL", "postgresql+psycopg://u:pass-of-the-record@db/cacscore")
     monkeypatch.setenv("CACSCORE_ONNX_PROVIDERS", "CUDAExecutionProvider, CPUExecutionProvider")
     monkeypatch.setenv("CACSCORE_LEASE_S", "30")
     settings = Settings()
-    assert settings.record_url == "postgresql+psycopg://u:secret@db/cacscore"
+    assert settings.record_url == "postgresql+psycopg://u:pass-of-the-record@db/cacscore"
     assert settings.onnx_providers == ("CUDAExecutionProvider", "CPUExecutionProvider")
     assert settings.lease_terms.duration == timedelta(seconds=30)
-    assert "secret" not in repr(settings)
+    assert "pass-of-the-record" not in repr(settings)
 
 
 def test_rules_of_the_score_are_those_of_the_literature_unless_others_are_set(
