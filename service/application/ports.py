@@ -11,6 +11,7 @@ from calcium_scoring.model_input.segmentation import Segmentation
 from calcium_scoring.model_input.spec import ModelSpec
 from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.volume.ct_volume import CtVolume
+from service.application.engine import EngineIdentity
 from service.application.jobs import (
     Claim,
     ModelIdentity,
@@ -33,6 +34,11 @@ class Segmenter(Protocol):
     @property
     def model(self) -> ModelIdentity:
         """Which network it is."""
+        ...
+
+    @property
+    def engine(self) -> EngineIdentity:
+        """What runs it."""
         ...
 
     def segment(self, volume: CtVolume, progress: Progress | None = None) -> Segmentation:
