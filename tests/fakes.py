@@ -23,6 +23,7 @@ from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.volume.ct_volume import CtAcquisition, CtVolume
 from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import LabelMap
+from service.application.engine import EngineIdentity
 from service.application.errors import QueueUnavailable
 from service.application.jobs import ModelIdentity, Priority
 from tests.builders import soft_tissue_volume
@@ -173,6 +174,7 @@ class ThresholdSegmenter:
 
     spec = THRESHOLD_MODEL_SPEC
     model = ModelIdentity("Threshold", "1.0.0", "0" * 64, is_provisional=True)
+    engine = EngineIdentity("numpy", np.__version__, ())
 
     def segment(self, volume: CtVolume, progress: Progress | None = None) -> Segmentation:
         total = volume.geometry.shape[0]

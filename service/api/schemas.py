@@ -634,6 +634,17 @@ class ModelResponse(ResponseModel):
     """True for a network that shows how the service works and was not validated."""
 
 
+class EngineResponse(ResponseModel):
+    """What ran the network."""
+
+    runtime: str
+    """Name of the runtime: `onnxruntime`."""
+    version: str
+    """Version of the runtime."""
+    providers: list[str]
+    """Execution providers that the session really got, the one that ran the network first."""
+
+
 class WarningResponse(ResponseModel):
     """Something that a reader of the score should know."""
 
@@ -718,6 +729,8 @@ class CalciumReportResponse(ResponseModel):
     """The rules of the score."""
     model: ModelResponse | None
     """The network; null where a reader's own mask was measured."""
+    engine: EngineResponse | None
+    """What ran the network; null where a reader's own mask was measured."""
     warnings: list[WarningResponse]
     """What a reader of the score should know."""
     other_series: list[OtherSeriesResponse]

@@ -12,6 +12,7 @@ from calcium_scoring.model_input.spec import ModelSpec
 from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.volume.ct_volume import CtVolume
 from service.application.access import DEFAULT_TENANT
+from service.application.engine import EngineIdentity
 from service.application.jobs import (
     ROUTINE_REQUEST,
     Claim,
@@ -39,6 +40,11 @@ class Segmenter(Protocol):
     @property
     def model(self) -> ModelIdentity:
         """Which network it is."""
+        ...
+
+    @property
+    def engine(self) -> EngineIdentity:
+        """What runs it."""
         ...
 
     def segment(self, volume: CtVolume, progress: Progress | None = None) -> Segmentation:

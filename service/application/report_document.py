@@ -34,6 +34,7 @@ from calcium_scoring.version import __version__
 from calcium_scoring.volume.ct_volume import CtVolume, SeriesIdentity
 from calcium_scoring.volume.label_map import Artery
 from service.application.categories import NOTHING_GIVEN, GivenFacts, categories_document
+from service.application.engine import EngineIdentity
 from service.application.jobs import ModelIdentity
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def report_document(
     volume: CtVolume,
     *,
     model: ModelIdentity | None,
+    engine: EngineIdentity | None = None,
     warnings: Sequence[SeriesWarning] = (),
     other_series: Sequence[DataclassInstance] = (),
     left_out_files: Sequence[DataclassInstance] = (),
@@ -63,7 +65,8 @@ def report_document(
 ) -> ReportDocument:
     """Return the document of a measured series.
 
-    ``model`` is None where a reader's own mask was measured. ``other_series`` and
+    ``model`` is None where a reader's own mask was measured, and so is ``engine``, what ran the
+    model. ``other_series`` and
     ``left_out_files``, as a CtSeries has them, say what else was in the upload and why it was
     not scored. ``components`` is what became of every dense voxel; None where nobody kept account.
     ``uncertainty`` is what repeat scans would score; None where it was not asked for.
@@ -102,6 +105,7 @@ def report_document(
         "series": _series(volume),
         "protocol": _protocol(report.protocol),
         "model": None if model is None else asdict(model),
+        "engine": None if engine is None else {**asdict(engine), "providers": [*engine.providers]},
         "warnings": [
             {"code": note.code, "message": note.message, "evidence": dict(note.evidence)}
             for note in notes

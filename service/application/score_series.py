@@ -83,6 +83,7 @@ def score_series(
             volume, segmentation.label_map, report.protocol, report.total.agatston_score
         ),
         model=segmenter.model,
+        engine=segmenter.engine,
         warnings=(
             *series.warnings,
             *segmentation.warnings,

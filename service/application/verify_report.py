@@ -35,6 +35,7 @@ round a draw to the other side of the threshold. Relative, and absolute for prob
 NOT_RECOMPUTED: Final[Mapping[str, str]] = {
     "service_version": "says which code wrote the report",
     "intended_use": "words",
+    "engine": "mask and series do not tell what ran the network",
     "model": "mask and series do not tell it; compared with what the SEG says of its origin",
     "warnings": "some come from the network",
     "other_series": "depends on what else was in the upload",

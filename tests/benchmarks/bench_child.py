@@ -62,7 +62,7 @@ class MeteredSegmenter:
     """The product's segmenter, with the time of its network."""
 
     def __init__(self, segmenter: OnnxSegmenter) -> None:
-        self.spec, self.model = segmenter.spec, segmenter.model
+        self.spec, self.model, self.engine = segmenter.spec, segmenter.model, segmenter.engine
         self.meter = MeteredPredictor(segmenter.predict_patch)
         self._calcium_model = replace(segmenter.calcium_model, predict_patch=self.meter)
 

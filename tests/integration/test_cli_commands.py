@@ -56,6 +56,7 @@ def test_score_prints_the_report_as_json_and_nothing_else_on_stdout(
     assert report["agatston_score"] == pytest.approx(100.0)
     assert report["volume_score_mm3"] == pytest.approx(150.0)
     assert report["model"]["name"] == "Threshold"
+    assert report["engine"]["providers"] == ["CPUExecutionProvider"]
     assert report["arteries"] == {"LM": None, "LAD": None, "LCX": None, "RCA": None}
     assert "Research use only" in report["intended_use"]
 

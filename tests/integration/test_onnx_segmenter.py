@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from calcium_scoring.errors import ModelRejected
@@ -19,6 +20,7 @@ from calcium_scoring.model_input.heart_region import (
 from calcium_scoring.model_input.spec import ALL_LABELS, INPUT_NAME, METADATA_KEY
 from service.adapters.onnx.segmenter import OnnxSegmenter
 from service.adapters.onnx.session import CPU_PROVIDER, CUDA_PROVIDER
+from service.application.engine import EngineIdentity
 from service.application.errors import ModelUnavailable
 from tests.fakes import (
     CHEST_PLAQUE,
@@ -74,6 +76,9 @@ def test_cpu_does_not_stand_in_for_a_gpu_unless_it_is_named(threshold_model: Pat
     segmenter = OnnxSegmenter(threshold_model, providers=[CUDA_PROVIDER, CPU_PROVIDER])
 
     assert segmenter.providers == (CPU_PROVIDER,)
+    assert segmenter.engine == EngineIdentity(
+        "onnxruntime", onnxruntime.__version__, (CPU_PROVIDER,)
+    )
 
 
 def test_file_without_specification_is_rejected(threshold_model: Path, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from service.adapters.onnx.session import (
     BoundRun,
     open_session,
 )
+from service.application.engine import EngineIdentity
 from service.application.errors import ModelUnavailable
 from service.application.jobs import ModelIdentity
 
@@ -98,6 +99,11 @@ class OnnxSegmenter:
     def model(self) -> ModelIdentity:
         """Which network it is."""
         return self._model
+
+    @property
+    def engine(self) -> EngineIdentity:
+        """What the session really runs on."""
+        return EngineIdentity("onnxruntime", onnxruntime.__version__, self.providers)
 
     @property
     def calcium_model(self) -> CalciumModel:
