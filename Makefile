@@ -14,9 +14,11 @@ ABLATION_PATIENTS ?= 144
 ABLATION_TRAINING ?= 60
 ABLATION_STEPS ?= 1000
 ABLATION_CONFIG ?= provisional
+LOAD_CLIENTS ?= 200
+LOAD_SECONDS ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench-read clean
+.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench-read load audit clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +91,12 @@ ablation: setup-dev ## tables 1 and 2 of the paper: simulates what is missing, t
 
 bench-read: setup-dev ## time and memory of reading 300 slices, beside SimpleITK on the same files
 	$(BIN)/python -m tests.benchmarks.bench_read
+
+load: setup-dev ## many clients at a running gateway: times, errors, memory (LOAD_CLIENTS, LOAD_SECONDS)
+	$(BIN)/python -m tests.benchmarks.load --clients $(LOAD_CLIENTS) --seconds $(LOAD_SECONDS)
+
+audit: setup-dev ## known vulnerabilities of the pins, bandit on the code, SBOM in build/sbom.json
+	$(BIN)/python -m tests.audit --sbom build/sbom.json
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
