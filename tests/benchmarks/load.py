@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import shutil
+import socket
 import statistics
 import sys
 import tempfile
@@ -93,6 +95,8 @@ async def be_a_client(
     client: httpx.AsyncClient, archives: Iterator[bytes], outcome: Outcome, until: float
 ) -> None:
     """Upload and poll until the time is over."""
+    # Clients do not begin in the same millisecond.
+    await asyncio.sleep(random.uniform(0.0, POLLS * POLL_INTERVAL_S))  # noqa: S311
     while time.monotonic() < until:
         answer = await _timed(
             outcome.post,
@@ -165,35 +169,27 @@ def running_service(folder: Path, **settings: str) -> Iterator[tuple[str, psutil
             "CACSCORE_LOG_LEVEL": "WARNING",
             **settings,
         }
-        socket = folder / "port"
-        gateway = [sys.executable, "-m", "tests.benchmarks.load", "--gateway", str(socket)]
-        process = stack.enter_context(_program(gateway, folder / "gateway.log", environment))
-        url = _wait_for_url(socket, process, folder / "gateway.log")
+        # As the image of the gateway runs it, on a free port.
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        gateway = [sys.executable, "-m", "uvicorn", "service.api.app:create_app", "--factory"]
+        gateway += ["--fd", str(listening.fileno()), "--no-access-log", "--no-server-header"]
+        log = folder / "gateway.log"
+        process = stack.enter_context(_program(gateway, log, environment, listening.fileno()))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        _wait_until_it_answers(url, process, log)
         worker = [sys.executable, "-m", "service.worker"]
         stack.enter_context(_program(worker, folder / "worker.log", environment))
         yield url, process
 
 
-def serve(port_file: Path) -> None:
-    """Be the gateway, as its image runs it, on a free port that is written to a file."""
-    import uvicorn  # noqa: PLC0415 - only in that process
-
-    config = uvicorn.Config(
-        "service.api.app:create_app", factory=True, port=0, access_log=False, server_header=False
-    )
-    listening = config.bind_socket()
-    part = port_file.with_suffix(".part")
-    part.write_text(str(listening.getsockname()[1]))
-    part.replace(port_file)
-    uvicorn.Server(config).run(sockets=[listening])
-
-
 @contextmanager
 def _program(
-    command: list[str], log: Path, environment: dict[str, str]
+    command: list[str], log: Path, environment: dict[str, str], *inherited: int
 ) -> Iterator[psutil.Process]:
     with log.open("wb") as stream:
-        process = psutil.Popen(command, stdout=stream, stderr=stream, env=environment)
+        process = psutil.Popen(
+            command, stdout=stream, stderr=stream, env=environment, pass_fds=inherited
+        )
     try:
         yield process
     finally:
@@ -203,18 +199,15 @@ def _program(
         process.wait()
 
 
-def _wait_for_url(port_file: Path, process: psutil.Process, log: Path) -> str:
+def _wait_until_it_answers(url: str, process: psutil.Process, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.is_running():
-        if port_file.exists():
-            url = f"http://127.0.0.1:{port_file.read_text()}"
-            try:
-                httpx.get(f"{url}/healthz", trust_env=False)
-            except httpx.TransportError:
-                pass
-            else:
-                return url
-        time.sleep(0.1)
+        try:
+            httpx.get(f"{url}/healthz", trust_env=False, timeout=5.0)
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
     raise SystemExit(f"The gateway did not start:\n{log.read_text()[-2000:]}")
 
 
@@ -263,11 +256,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=180.0)
-    parser.add_argument("--gateway", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.gateway is not None:
-        serve(arguments.gateway)
-        return 0
     clients, seconds = arguments.clients, arguments.seconds
     # A path of a socket is short.
     folder = Path(tempfile.mkdtemp(prefix="cac-load-"))
