@@ -16,9 +16,11 @@ ABLATION_TRAINING ?= 60
 ABLATION_STEPS ?= 1000
 ABLATION_CONFIG ?= provisional
 BENCH_OPTIONS ?=
+LOAD_CLIENTS ?= 200
+LOAD_SECONDS ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench bench-read hostile clean
+.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench bench-read hostile load audit clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +99,12 @@ bench-read: setup-dev ## time and memory of reading 300 slices, beside SimpleITK
 
 hostile: setup-dev ## more than 200 attacks and HOSTILE_FILES mutated files: no crash, no 500, nothing left
 	CACSCORE_HOSTILE_FILES=$(HOSTILE_FILES) $(BIN)/pytest -p no:randomly tests/hostile
+
+load: setup-dev ## many clients at a running gateway: times, errors, memory (LOAD_CLIENTS, LOAD_SECONDS)
+	$(BIN)/python -m tests.benchmarks.load --clients $(LOAD_CLIENTS) --seconds $(LOAD_SECONDS)
+
+audit: setup-dev ## known vulnerabilities of the pins, bandit on the code, SBOM in build/sbom.json
+	$(BIN)/python -m tests.audit --sbom build/sbom.json
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
