@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +45,7 @@ from calcium_scoring.scoring.tracking import lesion_tracking_id, lesion_tracking
 from calcium_scoring.version import __version__
 from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import BACKGROUND, CORONARY, Artery, LabelMap
+from calcium_scoring.volume.segmentation_kind import SegmentationKind
 
 CONTENT_LABEL: Final = "CORONARY_CALCIUM"
 CONTENT_DESCRIPTION: Final = "Coronary calcium. Research use only; not for diagnosis."
@@ -77,13 +77,6 @@ _PLACE_KEYWORDS: Final = (
     "SliceThickness",
 )
 """What places the frames."""
-
-
-class SegmentationKind(StrEnum):
-    """How a SEG stores its segments: a bit plane each, or one number a voxel."""
-
-    BINARY = "BINARY"
-    LABELMAP = "LABELMAP"
 
 
 def write_segmentation(

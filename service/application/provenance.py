@@ -181,7 +181,7 @@ def check_provenance(
     is_signature: SignatureCheck,
     expected_key: bytes | None = None,
     inputs: Sequence[InputInstance] | None = None,
-    files: Iterable[Artefact] = (),
+    files: Mapping[str, str] | None = None,
     model: Mapping[str, Any] | None = None,
 ) -> ProvenanceVerdict:
     """Check a record: its signature, whose it is, its inputs, some of its files, its network.
@@ -193,8 +193,8 @@ def check_provenance(
     expected_key
         Public key that must have signed; None accepts any key, and says which it was.
     inputs, files, model
-        What is there: the files of the series, files of the result by their names, the network
-        as the report names it. None is not compared.
+        What is there: the files of the series, the SHA-256 of files of the result by name, the
+        network as the report names it. None is not compared.
     """
     problems, checked = [], []
     name, complaint = _signature_of(record, is_signature, expected_key)
@@ -216,15 +216,14 @@ def check_provenance(
                 f"{len(found - recorded)} are not recorded."
             )
     digests = {one.get("name"): one.get("sha256") for one in _items(record, "artefacts")}
-    for file in files:
-        if digests.get(file.name) == file.sha256:
-            checked.append(file.name)
-        elif file.sha256 in digests.values():
-            checked.append(f"{file.name} (recorded under another name)")
+    for file, sha256 in (files or {}).items():
+        if digests.get(file) == sha256:
+            checked.append(file)
+        elif sha256 in digests.values():
+            checked.append(f"{file} (recorded under another name)")
         else:
             problems.append(
-                f"{file.name} is not a file of this result: its SHA-256 {file.sha256} is not in "
-                "the record."
+                f"{file} is not a file of this result: its SHA-256 {sha256} is not in the record."
             )
     if model is not None:
         recorded_model = record.get("model")

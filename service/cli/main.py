@@ -18,6 +18,7 @@ from calcium_scoring.scoring.percentiles import RaceOrEthnicity
 from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.version import __version__
 from calcium_scoring.volume.patient import Sex
+from calcium_scoring.volume.segmentation_kind import SegmentationKind
 from service.application.jobs import Priority
 from service.application.report_document import INTENDED_USE
 from service.cli.choices import (
@@ -120,6 +121,9 @@ OutFolderOption = Annotated[
     - `cacscore score scan.zip`
     - `cacscore score folder/ --json | jq .agatston_score`
     - `cacscore score scan.zip --mask-out mask.dcm --overlay-out overlay.png`
+    - `cacscore score scan.zip --report-out report.pdf --fhir-out report.fhir.json`
+    - `cacscore score scan.zip --report-out report.dcm` (DICOM SR)
+    - `cacscore score scan.zip --artifacts-out results/` (all files, and a signed record of them)
 
     {INTENDED_USE}
     """,
@@ -139,6 +143,37 @@ def score(
         Path | None,
         typer.Option(
             help="Write a .png of the slice with most calcium, calcium coloured.", dir_okay=False
+        ),
+    ] = None,
+    mask_kind: Annotated[
+        SegmentationKind,
+        typer.Option(
+            help="Kind of DICOM SEG: BINARY, which every viewer reads, or LABELMAP, the new one.",
+            case_sensitive=False,
+        ),
+    ] = SegmentationKind.BINARY,
+    report_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the report: .json, .pdf, .csv, DICOM SR for .dcm, or the PDF as a DICOM "
+            "object for .pdf.dcm.",
+            dir_okay=False,
+        ),
+    ] = None,
+    fhir_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the report as a FHIR R4 bundle (.json): DiagnosticReport and Observations.",
+            dir_okay=False,
+        ),
+    ] = None,
+    artifacts_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for every file that the service would keep: masks, SR, PDF, key images, "
+            "FHIR, CSV, and provenance.json, signed with the key of CACSCORE_DATA_DIR.",
+            file_okay=False,
         ),
     ] = None,
     model: Annotated[
@@ -164,12 +199,18 @@ def score(
         given=given_facts(age, sex, race_or_ethnicity),
     )
     with needs_extra("worker-cpu"):
-        from service.cli.score import score_upload  # noqa: PLC0415
+        from service.cli.score import Outputs, score_upload  # noqa: PLC0415
     score_upload(
         path,
         wants_json=as_json,
-        mask_out=mask_out,
-        overlay_out=overlay_out,
+        outputs=Outputs(
+            mask=mask_out,
+            mask_kind=mask_kind,
+            overlay=overlay_out,
+            report=report_out,
+            fhir=fhir_out,
+            folder=artifacts_out,
+        ),
         model_file=model,
         choices=choices,
     )
@@ -324,6 +365,11 @@ def risk(
     value of the report that mask and series decide: scores, arteries, lesions, volumes,
     categories, geometry and headers. Says which values cannot be decided by them, and why.
 
+    With `--provenance` also checks the record of where the result comes from: its Ed25519
+    signature, the SHA-256 of every file of the series, of the mask and of the report, and the
+    network. `--public-key` says whose signature it must be; `cacscore key` prints that of this
+    machine.
+
     Exit status 0: equal. 4: different; every difference is printed with both values. 3: one of the
     three files is not what it should be, such as a mask that does not lie on the series.
 
@@ -331,6 +377,8 @@ def risk(
 
     - `cacscore verify report.json mask.dcm scan.zip`
     - `cacscore verify report.json mask.dcm folder/ --json | jq .differences`
+    - `cacscore verify report.json mask.dcm scan.zip --provenance provenance.json
+      --public-key key.pem`
 
     {INTENDED_USE}
     """,
@@ -360,6 +408,20 @@ def verify(
             readable=True,
         ),
     ],
+    provenance: Annotated[
+        Path | None,
+        typer.Option(
+            help="Its record `provenance.json`, to be checked too.", exists=True, dir_okay=False
+        ),
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Public key (PEM) that must have signed the record; by default any key may.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the comparison (or the problem object) as JSON.")
     ] = False,
@@ -367,7 +429,35 @@ def verify(
     """Check a report against its mask and series."""
     from service.cli.verify import verify_files  # noqa: PLC0415
 
-    verify_files(report, segmentation, series, wants_json=as_json)
+    verify_files(
+        report,
+        segmentation,
+        series,
+        provenance=provenance,
+        public_key=public_key,
+        wants_json=as_json,
+    )
+
+
+@app.command(
+    epilog=EXIT_CODES_HELP,
+    help=f"""Print the public key with which this machine signs its results.
+
+    The private key lies in the data folder (CACSCORE_DATA_DIR), readable by its owner only, and is
+    made at first use. Give the public key to whoever checks results with `cacscore verify`.
+
+    Example:
+
+    - `cacscore key > key.pem`
+
+    {INTENDED_USE}
+    """,
+)
+def key() -> None:
+    """Print the public signing key."""
+    with needs_extra("worker-cpu"):
+        from service.cli.key import print_key  # noqa: PLC0415
+    print_key()
 
 
 @app.command(

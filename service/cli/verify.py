@@ -12,20 +12,41 @@ from rich.table import Table
 from rich.text import Text
 
 from calcium_scoring.dicom.read_segmentation import read_segmentation, read_segmentation_origin
-from calcium_scoring.dicom.read_series import read_ct_series
+from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
 from service.application.errors import ReportRejected
+from service.application.provenance import (
+    PROVENANCE_VERSION,
+    ProvenanceVerdict,
+    check_provenance,
+    inputs_of,
+    sha256_of,
+)
 from service.application.report_document import INTENDED_USE, ReportDocument
 from service.application.verify_report import NOT_RECOMPUTED, Verification, verify_report
 from service.cli.console import print_json, progress_bars, stdout
-from service.cli.outcome import FoundDifferent
+from service.cli.outcome import FoundDifferent, UsageMistake
 
 MAX_DIFFERENCES_SHOWN = 30
 """Longer tables are not read. Our choice; ``--json`` has all of them."""
 
 
-def verify_files(report: Path, segmentation: Path, series_path: Path, *, wants_json: bool) -> None:
-    """Compare, print, and raise FoundDifferent where the report does not follow."""
+def verify_files(
+    report: Path,
+    segmentation: Path,
+    series_path: Path,
+    *,
+    provenance: Path | None,
+    public_key: Path | None,
+    wants_json: bool,
+) -> None:
+    """Compare, print, and raise FoundDifferent where the report does not follow.
+
+    With ``provenance`` the record of where the result comes from is checked too; ``public_key`` is
+    the one that must have signed it.
+    """
     document = _read_report(report)
+    if public_key is not None and provenance is None:
+        raise UsageMistake("--public-key needs --provenance: the record that the key has signed.")
     with tempfile.TemporaryDirectory(prefix="cacscore-") as workdir, progress_bars() as progress:
         progress.add_task("Reading", total=None)
         series = read_ct_series(series_path, Path(workdir))
@@ -35,12 +56,53 @@ def verify_files(report: Path, segmentation: Path, series_path: Path, *, wants_j
             series,
             read_segmentation_origin(segmentation),
         )
+        verdict = (
+            None
+            if provenance is None
+            else _checked_record(provenance, public_key, document, series, (report, segmentation))
+        )
     if wants_json:
-        print_json(_document_of(found))
+        print_json(_document_of(found, verdict))
     else:
         _print(found)
-    if not found.is_equal:
+        if verdict is not None:
+            _print_provenance(verdict)
+        stdout.print(INTENDED_USE, markup=False)
+    if not found.is_equal or (verdict is not None and not verdict.is_right):
         raise FoundDifferent
+
+
+def _checked_record(
+    provenance: Path,
+    public_key: Path | None,
+    document: ReportDocument,
+    series: CtSeries,
+    files: tuple[Path, ...],
+) -> ProvenanceVerdict:
+    # Only where it is asked for: cryptography takes a while to import.
+    from service.adapters.signing.ed25519 import is_signature, read_public_key  # noqa: PLC0415
+
+    identity = series.volume.identity
+    return check_provenance(
+        _read_record(provenance),
+        is_signature=is_signature,
+        expected_key=None if public_key is None else read_public_key(public_key),
+        inputs=(None if identity is None else inputs_of(identity.sop_instance_uids, series.paths)),
+        files={path.name: sha256_of(path) for path in files},
+        model=document.get("model"),
+    )
+
+
+def _read_record(path: Path) -> ReportDocument:
+    record = _read_report(path)
+    if record.get("provenance_version") != PROVENANCE_VERSION:
+        raise ReportRejected(
+            f"{path.name} is no record of version {PROVENANCE_VERSION}; the provenance.json of "
+            "`cacscore score --artifacts-out` or of the service is accepted.",
+            found=record.get("provenance_version"),
+            accepted=PROVENANCE_VERSION,
+        )
+    return record
 
 
 def _read_report(path: Path) -> ReportDocument:
@@ -58,7 +120,7 @@ def _read_report(path: Path) -> ReportDocument:
     return document
 
 
-def _document_of(found: Verification) -> dict[str, Any]:
+def _document_of(found: Verification, verdict: ProvenanceVerdict | None) -> dict[str, Any]:
     return {
         "is_equal": found.is_equal,
         "protocol": found.protocol.name,
@@ -67,6 +129,9 @@ def _document_of(found: Verification) -> dict[str, Any]:
         "not_recomputed": [
             {"field": field, "reason": reason} for field, reason in NOT_RECOMPUTED.items()
         ],
+        "provenance": (
+            None if verdict is None else {"is_right": verdict.is_right, **asdict(verdict)}
+        ),
         "intended_use": INTENDED_USE,
     }
 
@@ -101,7 +166,17 @@ def _print(found: Verification) -> None:
             stdout.print(f"… and {hidden} more differences; --json lists all.", markup=False)
     parts = "; ".join(f"{name} ({why})" for name, why in NOT_RECOMPUTED.items())
     stdout.print(f"Not decided by mask and series alone: {parts}.", markup=False)
-    stdout.print(INTENDED_USE, markup=False)
+
+
+def _print_provenance(verdict: ProvenanceVerdict) -> None:
+    if verdict.checked:
+        stdout.print(
+            f"Provenance: as recorded are {', '.join(verdict.checked)}.",
+            markup=False,
+            soft_wrap=True,
+        )
+    for problem in verdict.problems:
+        stdout.print(Text(f"Provenance: {problem}", "bold"), soft_wrap=True)
 
 
 def _short(value: object) -> str:

@@ -17,7 +17,6 @@ from pydicom.uid import JPEG2000Lossless
 from calcium_scoring.dicom.read_segmentation import read_segmentation
 from calcium_scoring.dicom.read_series import CtSeries, read_ct_series
 from calcium_scoring.dicom.write_segmentation import (
-    SegmentationKind,
     write_lesion_segmentation,
     write_segmentation,
 )
@@ -28,6 +27,7 @@ from calcium_scoring.scoring.lesions import find_lesions
 from calcium_scoring.scoring.tracking import lesion_tracking_uid
 from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.label_map import CORONARY, Artery, LabelMap
+from calcium_scoring.volume.segmentation_kind import SegmentationKind
 from tests.dciodvfy import errors_of_dciodvfy
 from tests.series_builders import edit, noise_volume, set_attributes, write_series
 
