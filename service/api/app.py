@@ -17,6 +17,7 @@ from service.api.middleware import RequestGuard
 from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
 from service.api.routes import jobs, operations, studies
+from service.api.webhooks import deliver_forever
 from service.api.wiring import gateway_parts
 from service.settings import Settings
 
@@ -29,13 +30,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging(chosen.log_level)
         app.state.parts = gateway_parts(chosen)
-        reaper = asyncio.create_task(reap_forever(app.state.parts))
+        helpers = [
+            asyncio.create_task(reap_forever(app.state.parts)),
+            asyncio.create_task(deliver_forever(app.state.parts)),
+        ]
         try:
             yield
         finally:
-            reaper.cancel()
-            with suppress(asyncio.CancelledError):
-                await reaper
+            for helper in helpers:
+                helper.cancel()
+                with suppress(asyncio.CancelledError):
+                    await helper
 
     app = FastAPI(
         title=TITLE,

@@ -11,14 +11,17 @@ from fastapi import Depends, Request
 
 from calcium_scoring.upload.archive import ArchiveLimits
 from service.adapters.database.engine import open_engine
+from service.adapters.database.outbox import SqlWebhookOutbox
 from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
 from service.adapters.storage.folder_store import FolderArtefactStore
+from service.adapters.webhooks.pinned_http import PinnedHttpSender
 from service.api.uploads import UploadLimits
 from service.application.errors import QueueUnavailable
 from service.application.jobs import Priority
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
+from service.application.webhooks import WebhookOutbox, WebhookPolicy, WebhookSender
 from service.settings import Settings
 
 
@@ -34,6 +37,9 @@ class GatewayParts:
     model_path: Path
     reaper_interval: timedelta
     unattended_after: timedelta
+    outbox: WebhookOutbox
+    webhook_sender: WebhookSender
+    webhook_policy: WebhookPolicy
 
 
 class NoJobQueue:
@@ -75,6 +81,9 @@ def gateway_parts(settings: Settings) -> GatewayParts:
         model_path=settings.model_path,
         reaper_interval=timedelta(seconds=settings.reaper_interval_s),
         unattended_after=timedelta(seconds=settings.unattended_s),
+        outbox=SqlWebhookOutbox(engine),
+        webhook_sender=PinnedHttpSender(settings.webhook_networks),
+        webhook_policy=settings.webhook_policy,
     )
 
 

@@ -20,7 +20,7 @@ from service.settings import Settings
 from tests.fakes import write_study_zip, write_threshold_model
 from tests.integration.conftest import Broker, running_gateway
 
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 LEASE_S = 10.0
 
 
