@@ -21,6 +21,7 @@ from service.api.errors import MalformedForm, NotAcceptable, UnsupportedMediaTyp
 from service.api.schemas import ProblemResponse
 from service.application.errors import (
     ArtefactNotFound,
+    CallbackNotAllowed,
     DependencyUnavailable,
     InvalidCursor,
     JobGivenUp,
@@ -54,6 +55,7 @@ STATUS_OF_ERROR: Final[dict[type[CacscoreError], HTTPStatus]] = {
     ScoreNotReady: HTTPStatus.CONFLICT,
     StudyBusy: HTTPStatus.CONFLICT,
     JobHasEnded: HTTPStatus.CONFLICT,
+    CallbackNotAllowed: HTTPStatus.UNPROCESSABLE_ENTITY,
     StudyCancelled: HTTPStatus.CONFLICT,
     RetryNotPossible: HTTPStatus.CONFLICT,
     ResultVersionNotFound: HTTPStatus.NOT_FOUND,

@@ -27,7 +27,9 @@ def test_record_is_a_file_in_the_data_folder_by_default(tmp_path: Path) -> None:
 
 
 def test_environment_names_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CACSCORE_DATABASE_URL", "postgresql+psycopg://u:pass-of-the-record@db/cacscore")
+    monkeypatch.setenv(
+        "CACSCORE_DATABASE_URL", "postgresql+psycopg://u:pass-of-the-record@db/cacscore"
+    )
     monkeypatch.setenv("CACSCORE_ONNX_PROVIDERS", "CUDAExecutionProvider, CPUExecutionProvider")
     monkeypatch.setenv("CACSCORE_LEASE_S", "30")
     settings = Settings()
