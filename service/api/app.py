@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse
 
 from calcium_scoring.version import __version__
 from service.adapters.logs.json_logs import configure_logging
+from service.api.access import authorize
+from service.api.body_limit import BodyLimit
 from service.api.docs_page import DOCS_HEADERS, docs_page
 from service.api.documentation import DESCRIPTION, TITLE, build_openapi
 from service.api.middleware import RequestGuard
@@ -18,6 +20,7 @@ from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
 from service.api.routes import operations, studies
 from service.api.wiring import gateway_parts
+from service.api.wiring_access import gateway_access
 from service.settings import Settings
 
 
@@ -29,6 +32,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging(chosen.log_level)
         app.state.parts = gateway_parts(chosen)
+        app.state.access = gateway_access(chosen)
         reaper = asyncio.create_task(reap_forever(app.state.parts))
         try:
             yield
@@ -45,7 +49,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # The framework's pages load their scripts from elsewhere; a hospital has no elsewhere.
         docs_url=None,
         redoc_url=None,
+        # Every route, whoever adds it, is behind the door.
+        dependencies=[Depends(authorize)],
     )
+    app.add_middleware(BodyLimit)
     app.add_middleware(RequestGuard)
     add_problem_handlers(app, [*studies.router.routes, *operations.router.routes])
     app.include_router(studies.router)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
@@ -22,7 +23,12 @@ from service.api.schemas import ProblemResponse
 from service.application.errors import (
     DependencyUnavailable,
     InvalidCursor,
+    InvalidTenant,
     JobGivenUp,
+    KeyNotFound,
+    NotAllowed,
+    NotAuthenticated,
+    OnlyLocal,
     RiskAgeOutOfRange,
     RiskInputsMissing,
     ScoreNotReady,
@@ -30,6 +36,7 @@ from service.application.errors import (
     StorageFull,
     StudyFailed,
     StudyNotFound,
+    TooManyRequests,
 )
 from service.application.problem import Problem
 
@@ -51,6 +58,12 @@ STATUS_OF_ERROR: Final[dict[type[CacscoreError], HTTPStatus]] = {
     RiskAgeOutOfRange: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidCursor: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    NotAuthenticated: HTTPStatus.UNAUTHORIZED,
+    NotAllowed: HTTPStatus.FORBIDDEN,
+    OnlyLocal: HTTPStatus.FORBIDDEN,
+    TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
+    InvalidTenant: HTTPStatus.UNPROCESSABLE_ENTITY,
+    KeyNotFound: HTTPStatus.NOT_FOUND,
     DependencyUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     CacscoreError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -114,7 +127,11 @@ def _on_cacscore_error(_request: Request, error: Exception) -> Response:
     retry_after_s = next(
         (RETRY_AFTER_S[kind] for kind in type(error).__mro__ if kind in RETRY_AFTER_S), None
     )
+    if isinstance(error, TooManyRequests):
+        retry_after_s = max(1, math.ceil(error.retry_after_s))
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    if isinstance(error, NotAuthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
     return problem_response(problem, status_of(error), headers)
 
 

@@ -19,12 +19,14 @@ from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.version import __version__
 from calcium_scoring.volume.patient import Sex
 from service.application.report_document import INTENDED_USE
+from service.cli.audit_commands import audit_app
 from service.cli.choices import (
     ScoreChoices,
     given_facts,
 )
 from service.cli.console import stdout
 from service.cli.database_commands import db_app
+from service.cli.key_commands import keys_app
 from service.cli.outcome import EXIT_CODES_HELP, ExitCode, needs_extra, run_guarded
 
 DEFAULT_PORT: Final = 8000
@@ -93,6 +95,14 @@ SexOption = Annotated[
 GroupOption = Annotated[
     RaceOrEthnicity | None,
     typer.Option(help="Race or ethnicity in the words of MESA, for its percentile and risk."),
+]
+
+ApiKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Key of the service. Other users of this machine see options; the variable "
+        "CACSCORE_API_KEY they do not."
+    ),
 ]
 
 OutFolderOption = Annotated[
@@ -387,7 +397,9 @@ def verify(
 def serve(
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on. Beyond this machine there is no access control."),
+        typer.Option(
+            help="Address to listen on; beyond this machine only with CACSCORE_AUTH=required."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
@@ -431,12 +443,13 @@ def submit(
     timeout: Annotated[
         float, typer.Option(help="With --wait: give up waiting after so many seconds.", min=1)
     ] = DEFAULT_WAIT_S,
+    api_key: ApiKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send a series to a service."""
     with needs_extra("embedded"):
         from service.cli.submit import submit as submit_upload  # noqa: PLC0415
-    submit_upload(url, path, waits=wait, wants_json=as_json, timeout_s=timeout)
+    submit_upload(url, path, waits=wait, wants_json=as_json, timeout_s=timeout, api_key=api_key)
 
 
 @app.command(
@@ -491,6 +504,8 @@ def demo(
 
 
 app.add_typer(db_app, name="db")
+app.add_typer(keys_app, name="keys")
+app.add_typer(audit_app, name="audit")
 
 
 @app.command(epilog=EXIT_CODES_HELP)

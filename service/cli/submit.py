@@ -21,9 +21,17 @@ ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest date of the format: the same folder always gives the same bytes."""
 
 
-def submit(url: str, path: Path, *, waits: bool, wants_json: bool, timeout_s: float) -> None:
+def submit(
+    url: str,
+    path: Path,
+    *,
+    waits: bool,
+    wants_json: bool,
+    timeout_s: float,
+    api_key: str | None = None,
+) -> None:
     """Upload a zip or a folder; print the study, or with ``waits`` its report."""
-    with ServiceClient(url) as client, zip_of(path) as archive:
+    with ServiceClient(url, api_key=api_key) as client, zip_of(path) as archive:
         study = upload_with_progress(client, archive)
         if not waits:
             _print_study(client, study, wants_json=wants_json)

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from service.api.access import Caller, Door
 from service.api.documentation import SUBMIT_BODY, binary, problems
 from service.api.errors import NotAcceptable
 from service.api.negotiation import preferred_type
@@ -72,7 +73,9 @@ class MaskFormat(StrEnum):
         **problems(400, 408, 413, 415, 422, 503),
     },
 )
-async def submit(request: Request, response: Response, parts: Parts) -> StudyResponse:
+async def submit(
+    request: Request, response: Response, parts: Parts, caller: Caller, door: Door
+) -> StudyResponse:
     """Send a zip archive with the DICOM files of one study.
 
     The archive is checked at once: `not_a_zip`, `unsafe_archive`, `upload_too_large`,
@@ -80,7 +83,10 @@ async def submit(request: Request, response: Response, parts: Parts) -> StudyRes
     the status of the study. The same bytes again return the same id and start nothing.
     """
     await run_in_threadpool(parts.artefacts.check)
-    async with received_upload(request, parts.artefacts, parts.upload_limits) as upload:
+    async with (
+        door.uploads.taken_by(caller),
+        received_upload(request, parts.artefacts, parts.upload_limits) as upload,
+    ):
         study = await run_in_threadpool(
             submit_study,
             upload,
@@ -88,7 +94,9 @@ async def submit(request: Request, response: Response, parts: Parts) -> StudyRes
             artefacts=parts.artefacts,
             queue=parts.queue,
             limits=parts.archive_limits,
+            tenant=caller.tenant,
         )
+    await run_in_threadpool(door.audit.append, caller, "study received", study.study_id)
     response.headers["Location"] = f"/studies/{study.study_id}"
     return StudyResponse.of(study)
 
@@ -96,13 +104,14 @@ async def submit(request: Request, response: Response, parts: Parts) -> StudyRes
 @router.get("", summary="List studies", responses=problems(422, 503))
 def list_studies(
     parts: Parts,
+    caller: Caller,
     limit: Annotated[int, Query(ge=1, le=200, description="At most so many studies.")] = 50,
     cursor: Annotated[
         str | None, Query(max_length=200, description="`next_cursor` of the page before.")
     ] = None,
 ) -> StudyPageResponse:
     """List studies, the newest first."""
-    return StudyPageResponse.of(parts.store.page(limit=limit, cursor=cursor))
+    return StudyPageResponse.of(parts.store.page(limit=limit, cursor=cursor, tenant=caller.tenant))
 
 
 @router.get("/{study_id}", summary="Status of a study", responses=problems(404, 503))
