@@ -24,7 +24,7 @@ from calcium_scoring.volume.ct_volume import CtAcquisition, CtVolume
 from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import LabelMap
 from service.application.errors import QueueUnavailable
-from service.application.jobs import ModelIdentity
+from service.application.jobs import ModelIdentity, Priority
 from tests.builders import soft_tissue_volume
 
 THRESHOLD_MODEL_SPEC = ModelSpec(
@@ -188,11 +188,13 @@ class RecordingJobQueue:
 
     def __init__(self) -> None:
         self.announced: list[str] = []
+        self.priorities: list[Priority] = []
         self.is_down = False
 
-    def announce(self, job_id: str) -> None:
+    def announce(self, job_id: str, priority: Priority = Priority.ROUTINE) -> None:
         self._refuse_when_down()
         self.announced.append(job_id)
+        self.priorities.append(priority)
 
     def depth(self) -> int:
         self._refuse_when_down()

@@ -2,8 +2,8 @@
 
 BINARY, one segment for each artery with calcium, or one for coronary calcium whose artery is
 not known, on the grid of the source and with a reference to each of its instances. UIDs are
-derived from the series, the model and the mask: writing the same result again gives the same
-object.
+derived from the series, the model and the mask, dates are those of the scan: writing the same
+result again gives the same bytes.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ SERIES_DESCRIPTION: Final = "Coronary calcium mask (research use only)"
 
 SERIES_NUMBER_OFFSET: Final = 9000
 """Added to the number of the source series, so that masks are listed behind the images."""
+
+UNKNOWN_DATE: Final = "19000101"
+MIDNIGHT: Final = "000000"
+"""Content date and time (type 1: never empty) of a scan whose header has none. Our choice."""
 
 COLOR_OF_LABEL: Final[dict[int, tuple[int, int, int]]] = {
     Artery.LM: (255, 214, 10),
@@ -180,8 +184,39 @@ def write_segmentation(label_map: LabelMap, series: CtSeries, model: Algorithm, 
             series_description=SERIES_DESCRIPTION,
         )
         _refer_to_frames(segmentation, frames)
+        _date_by_scan(segmentation, series.instances[0], made_from)
         segmentation.save_as(out)
     return out
+
+
+def _date_by_scan(segmentation: Dataset, header: Dataset, made_from: tuple[str, ...]) -> None:
+    """Replace what tells when the object was written by what tells which scan it shows.
+
+    A second writing of the same result must not be another object under the same SOP Instance UID.
+    """
+    date, time = _scan_date_and_time(header)
+    segmentation.ContentDate, segmentation.ContentTime = date, time
+    # Optional (type 3): left out rather than invented.
+    for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
+        if keyword in segmentation:
+            del segmentation[keyword]
+    for equipment in segmentation.get("ContributingEquipmentSequence") or ():
+        if "ContributionDateTime" in equipment:
+            del equipment.ContributionDateTime
+    organization_uid = derived_uid("SEG dimensions", *made_from)
+    for sequence in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+        for item in segmentation.get(sequence) or ():
+            item.DimensionOrganizationUID = organization_uid
+
+
+def _scan_date_and_time(header: Dataset) -> tuple[str, str]:
+    """Return when the scan was made, of the first pair of attributes that says it."""
+    for prefix in ("Acquisition", "Content", "Series", "Study"):
+        date, time = (text(header, f"{prefix}{what}") for what in ("Date", "Time"))
+        if date is not None and re.fullmatch(_VALUE_PATTERNS["StudyDate"], date):
+            has_time = time is not None and re.fullmatch(_VALUE_PATTERNS["StudyTime"], time)
+            return date, time if has_time and time else MIDNIGHT
+    return UNKNOWN_DATE, MIDNIGHT
 
 
 @dataclass(frozen=True)

@@ -166,14 +166,15 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _caller(request: Request) -> Principal:
+def caller_of(request: Request) -> Principal:
+    """Return who was let in."""
     principal = request.state.principal
     if not isinstance(principal, Principal):
         raise NotAllowed(Scope.ADMIN)
     return principal
 
 
-Caller = Annotated[Principal, Depends(_caller)]
+Caller = Annotated[Principal, Depends(caller_of)]
 """Who asks, for routes that need to know."""
 
 Door = Annotated[Access, Depends(access_of)]

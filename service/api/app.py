@@ -18,7 +18,7 @@ from service.api.documentation import DESCRIPTION, TITLE, build_openapi
 from service.api.middleware import RequestGuard
 from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
-from service.api.routes import operations, studies
+from service.api.routes import jobs, operations, studies
 from service.api.wiring import gateway_parts
 from service.api.wiring_access import gateway_access
 from service.settings import Settings
@@ -54,8 +54,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestGuard)
-    add_problem_handlers(app, [*studies.router.routes, *operations.router.routes])
+    add_problem_handlers(
+        app, [*studies.router.routes, *jobs.router.routes, *operations.router.routes]
+    )
     app.include_router(studies.router)
+    app.include_router(jobs.router)
     app.include_router(operations.router)
 
     def openapi() -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from calcium_scoring.scoring.conventions import ConventionName
 from calcium_scoring.scoring.mesa_risk import (
     HDL_CHOLESTEROL_RANGE_MG_PER_DL,
     SYSTOLIC_BLOOD_PRESSURE_RANGE_MMHG,
@@ -18,9 +19,20 @@ from calcium_scoring.scoring.mesa_risk import (
     RiskFactors,
 )
 from calcium_scoring.scoring.percentiles import RaceOrEthnicity
+from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.volume.patient import Sex
 from service.application.categories import GivenFacts
-from service.application.jobs import JobStatus, Stage, StudyJob, StudyPage
+from service.application.jobs import (
+    JobEvent,
+    JobOptions,
+    JobRequest,
+    JobStatus,
+    Priority,
+    ResultVersion,
+    Stage,
+    StudyJob,
+    StudyPage,
+)
 from service.application.problem import Problem
 
 RiskCategory = Literal["0", "1-10", "11-100", "101-400", ">400"]
@@ -93,7 +105,7 @@ class StudyResponse(ResponseModel):
     id: str
     """Opaque; the same bytes always have the same id."""
     status: JobStatus
-    """`queued`, `running`, `succeeded` or `failed`."""
+    """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
     stage: Stage
     """What is being done."""
     progress: float = Field(ge=0.0, le=1.0)
@@ -109,9 +121,18 @@ class StudyResponse(ResponseModel):
     started_at: datetime | None
     """When the latest attempt began, UTC; null while it waits."""
     finished_at: datetime | None
-    """When scoring succeeded or failed, UTC; null before."""
+    """When scoring succeeded, failed or was cancelled, UTC; null before."""
     problem: StudyProblem | None
     """Why it failed; null unless the status is `failed`."""
+    job_number: int = Field(ge=1)
+    """Which job of the study this is; a retry or rerun begins the next, and makes this version."""
+    priority: Priority
+    """`stat` is begun before `routine`."""
+    queue_position: int | None = Field(ge=1)
+    """1 for the study that is begun next; null unless it is queued."""
+    eta_s: float | None = Field(ge=0.0)
+    """Seconds until scoring has probably ended, from the median of the latest 20 scored studies;
+    null once it has, and while none was scored yet."""
 
     @classmethod
     def of(cls, study: StudyJob) -> StudyResponse:
@@ -128,6 +149,10 @@ class StudyResponse(ResponseModel):
             started_at=study.started_at,
             finished_at=study.finished_at,
             problem=None if study.problem is None else StudyProblem(**study.problem.to_document()),
+            job_number=study.job_number,
+            priority=study.priority,
+            queue_position=study.queue_position,
+            eta_s=study.eta_s,
         )
 
 
@@ -734,3 +759,103 @@ class VersionResponse(ResponseModel):
     """Version of the report schema."""
     intended_use: str
     """What the service is for, and what it is not for."""
+
+
+class JobEventResponse(ResponseModel):
+    """Data of a server-sent event: what a study had come to at a moment."""
+
+    study_id: str
+    """`id` of the study."""
+    number: int = Field(ge=1)
+    """1, 2, ... within the study; the `id` of the event."""
+    job_number: int = Field(ge=1)
+    """Which job of the study it happened to."""
+    status: JobStatus
+    """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
+    stage: Stage
+    """What is being done."""
+    progress: float = Field(ge=0.0, le=1.0)
+    """Share of the work that is done."""
+    attempt: int = Field(ge=0)
+    """Attempts begun so far."""
+    problem_code: str | None
+    """Why it failed; null unless the status is `failed`."""
+    created_at: datetime
+    """When it happened, UTC."""
+
+    @classmethod
+    def of(cls, event: JobEvent) -> JobEventResponse:
+        """Show an event of the record."""
+        return cls(
+            study_id=event.study_id,
+            number=event.number,
+            job_number=event.job_number,
+            status=event.status,
+            stage=event.stage,
+            progress=event.progress,
+            attempt=event.attempt,
+            problem_code=event.problem_code,
+            created_at=event.created_at,
+        )
+
+
+class ResultVersionResponse(ResponseModel):
+    """One result of a study."""
+
+    version: int = Field(ge=1)
+    """Pass it as `version` to get the score, mask or pictures of this result."""
+    created_at: datetime
+    """When it was made, UTC."""
+    agatston_score: float
+    """Unrounded."""
+    model_name: str
+    """Network that found the calcium."""
+    model_version: str
+    """Its version."""
+    model_sha256: str
+    """SHA-256 of its file, in hex."""
+    protocol: ConventionName | None
+    """Convention that was asked for; null for the one that the worker was set to."""
+    tube_voltage_table: TubeVoltageTableName | None
+    """Table of thresholds that was asked for; null for the one that the worker was set to."""
+
+
+class ResultVersionsResponse(ResponseModel):
+    """All results of a study."""
+
+    results: list[ResultVersionResponse]
+    """The newest first; empty while there is none."""
+
+    @classmethod
+    def of(cls, versions: tuple[ResultVersion, ...]) -> ResultVersionsResponse:
+        """Show the results of the record."""
+        return cls(
+            results=[
+                ResultVersionResponse(
+                    version=one.version,
+                    created_at=one.created_at,
+                    agatston_score=one.result.agatston_score,
+                    model_name=one.result.model.name,
+                    model_version=one.result.model.version,
+                    model_sha256=one.result.model.sha256,
+                    protocol=one.options.protocol,
+                    tube_voltage_table=one.options.tube_voltage_table,
+                )
+                for one in versions
+            ]
+        )
+
+
+class RerunRequest(RequestModel):
+    """How a study is to be scored once more; what is left out is as the worker is set."""
+
+    protocol: ConventionName | None = None
+    """Named convention of the score."""
+    tube_voltage_table: TubeVoltageTableName | None = None
+    """Named table of HU thresholds by tube voltage."""
+    priority: Priority = Priority.ROUTINE
+    """`stat` is begun before `routine`."""
+
+    def request(self) -> JobRequest:
+        """Return what the record is asked for."""
+        return JobRequest(self.priority, JobOptions(self.protocol, self.tube_voltage_table))

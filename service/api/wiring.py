@@ -17,6 +17,7 @@ from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
 from service.adapters.storage.folder_store import FolderArtefactStore
 from service.api.uploads import UploadLimits
 from service.application.errors import QueueUnavailable
+from service.application.jobs import Priority
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
 from service.settings import Settings
 
@@ -38,7 +39,11 @@ class GatewayParts:
 class NoJobQueue:
     """Stands where no broker is set: uploads are kept until there is one."""
 
-    def announce(self, job_id: str) -> None:  # noqa: ARG002 - nobody to tell
+    def announce(
+        self,
+        job_id: str,  # noqa: ARG002 - nobody to tell
+        priority: Priority = Priority.ROUTINE,  # noqa: ARG002
+    ) -> None:
         """Say that nobody can be told."""
         raise QueueUnavailable("No broker is set; see CACSCORE_BROKER_URL.")
 

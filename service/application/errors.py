@@ -10,8 +10,14 @@ CacscoreError
 ├── RiskInputsMissing        age, sex, or race or ethnicity is needed for a risk and not known
 ├── RiskAgeOutOfRange        the equation of a risk does not hold at that age
 ├── InvalidCursor            a page of studies was asked for with a cursor we did not give out
+├── StudyBusy                a job of the study is queued or running already
+├── JobHasEnded              a job that is over cannot be cancelled
+├── StudyCancelled           its job was cancelled before there was a score
+├── RetryNotPossible         the study has a score, or was refused and its upload is gone
+├── ResultVersionNotFound    the study has no result of that version
 ├── JobGivenUp               a job ended without a score though the series may be sound
-│   ├── TooManyAttempts        every attempt ended with its worker lost or an unexpected error
+│   ├── TooManyAttempts        every attempt ended with an unexpected error
+│   ├── Poison                 the last attempt allowed took the process of its worker along
 │   └── ScoringTimedOut        one attempt took longer than the time limit
 ├── NotAuthenticated         the caller is not known
 ├── NotAllowed               the caller is known, but may not do this
@@ -40,7 +46,7 @@ from typing import Final
 from calcium_scoring.errors import CacscoreError
 from service.application.problem import Problem
 
-_WAY_OUT: Final = "Delete the study and send it again."
+_RETRY: Final = "Once the cause is removed, retry the study (POST /studies/{id}/retry)."
 
 
 class StudyNotFound(CacscoreError):
@@ -139,6 +145,60 @@ class InvalidCursor(CacscoreError):
         super().__init__("Pass next_cursor of the page before, unchanged, or no cursor at all.")
 
 
+class StudyBusy(CacscoreError):
+    """A job of the study is queued or running already."""
+
+    code = "study_busy"
+    title = "The study is being scored already"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(
+            f"The study is {status}; wait for its end, or cancel it first.", status=status
+        )
+
+
+class JobHasEnded(CacscoreError):
+    """A job that has ended cannot be cancelled any more."""
+
+    code = "job_has_ended"
+    title = "There is nothing to cancel"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The study has {status} already.", status=status)
+
+
+class StudyCancelled(CacscoreError):
+    """The scoring of the study was cancelled, and it has no earlier score."""
+
+    code = "study_cancelled"
+    title = "Scoring was cancelled"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Scoring was cancelled before there was a score. POST /studies/{id}/retry begins again."
+        )
+
+
+class RetryNotPossible(CacscoreError):
+    """The study cannot be scored again as it is."""
+
+    code = "retry_not_possible"
+    title = "The study cannot be scored again"
+
+
+class ResultVersionNotFound(CacscoreError):
+    """The study has no result of that version."""
+
+    code = "result_version_not_found"
+    title = "There is no such version of the result"
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f"The study has no job {version}; GET /studies/{{id}}/results lists what there is.",
+            version=version,
+        )
+
+
 class JobGivenUp(CacscoreError):
     """The job ended without a score, though the series may be sound: no refusal, but a failure."""
 
@@ -147,16 +207,35 @@ class JobGivenUp(CacscoreError):
 
 
 class TooManyAttempts(JobGivenUp):
-    """Every attempt ended with its worker lost, or with an error nobody foresaw."""
+    """Every attempt that is allowed ended, the last one with an error nobody foresaw."""
 
     code = "too_many_attempts"
     title = "Scoring was tried several times and never finished"
 
     def __init__(self, attempt_count: int, last_reason: str) -> None:
         super().__init__(
-            f"{attempt_count} attempts did not finish; the last one: {last_reason}. {_WAY_OUT}",
+            f"{attempt_count} attempts did not finish; the last one: {last_reason}. {_RETRY}",
             attempt_count=attempt_count,
             last_reason=last_reason,
+        )
+
+
+class Poison(JobGivenUp):
+    """The last attempt allowed ended with the process of its worker: killed, crashed, or silent.
+
+    ``last_exit`` names the signal or exit status of that process; None where nobody saw its end.
+    """
+
+    code = "poison"
+    title = "Scoring this study kills the workers"
+
+    def __init__(self, attempt_count: int, last_exit: str | None) -> None:
+        end = "stopped answering" if last_exit is None else f"ended with {last_exit}"
+        super().__init__(
+            f"{attempt_count} attempts did not finish; the process of the last one {end}. "
+            f"SIGKILL is mostly a lack of memory. {_RETRY}",
+            attempt_count=attempt_count,
+            last_exit=last_exit,
         )
 
 
@@ -169,12 +248,14 @@ class ScoringTimedOut(JobGivenUp):
     def __init__(self, limit_s: float) -> None:
         super().__init__(
             f"Scoring took longer than {limit_s:.0f} s; the limit is the setting "
-            f"CACSCORE_TASK_SOFT_TIME_LIMIT_S of the worker. {_WAY_OUT}",
+            f"CACSCORE_TASK_SOFT_TIME_LIMIT_S of the worker. {_RETRY}",
             limit_s=limit_s,
         )
 
 
-GIVEN_UP_CODES: Final = frozenset({JobGivenUp.code, TooManyAttempts.code, ScoringTimedOut.code})
+GIVEN_UP_CODES: Final = frozenset(
+    {JobGivenUp.code, TooManyAttempts.code, Poison.code, ScoringTimedOut.code}
+)
 """Codes of a failed study that say nothing about its series; every other one is a refusal."""
 
 

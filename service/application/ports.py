@@ -13,8 +13,13 @@ from calcium_scoring.model_input.tiling import Progress
 from calcium_scoring.volume.ct_volume import CtVolume
 from service.application.access import DEFAULT_TENANT
 from service.application.jobs import (
+    ROUTINE_REQUEST,
     Claim,
+    JobEvent,
+    JobRequest,
     ModelIdentity,
+    Priority,
+    ResultVersion,
     ScoreResult,
     Stage,
     StudyJob,
@@ -56,6 +61,7 @@ class StudyStore(Protocol):
         sha256: str,
         size_bytes: int,
         tenant: str = DEFAULT_TENANT,
+        request: JobRequest = ROUTINE_REQUEST,
     ) -> bool:
         """Record a study and its queued job together; False where the study is known already."""
         ...
@@ -75,19 +81,76 @@ class StudyStore(Protocol):
         """
         ...
 
-    def result(self, study_id: str) -> ScoreResult:
-        """Return the result; StudyNotFound, ScoreNotReady or StudyFailed where there is none."""
+    def result(self, study_id: str, version: int | None = None) -> ScoreResult:
+        """Return the latest result, or the one of this version.
+
+        Raises StudyNotFound, ResultVersionNotFound, ScoreNotReady, StudyFailed or StudyCancelled
+        where there is none.
+        """
+        ...
+
+    def results(self, study_id: str) -> tuple[ResultVersion, ...]:
+        """Return all results of a study, the newest first; StudyNotFound where it is unknown."""
+        ...
+
+    def has_result(self, study_id: str) -> bool:
+        """Tell whether any job of the study has made a result."""
+        ...
+
+    def events(self, study_id: str, *, after: int) -> tuple[JobEvent, ...]:
+        """Return what happened after the event of this number, the oldest first.
+
+        StudyNotFound where the study is unknown, or no longer known.
+        """
+        ...
+
+    def cancel(self, study_id: str) -> StudyJob:
+        """End the latest job as cancelled; JobHasEnded where it succeeded or failed before.
+
+        Cancelling twice is cancelling once. A worker that is busy with the job loses its lease.
+        """
+        ...
+
+    def retry(self, study_id: str) -> StudyJob:
+        """Queue a new job like the latest one, which was given up or cancelled.
+
+        StudyBusy while one is queued or running; RetryNotPossible for a study that was scored, or
+        refused so that its upload is gone.
+        """
+        ...
+
+    def rerun(self, study_id: str, request: JobRequest) -> StudyJob:
+        """Queue a new job of a study; its result is a further version beside the others.
+
+        StudyBusy and RetryNotPossible as for a retry, but a scored study may be scored again.
+        """
+        ...
+
+    def raise_priority(self, study_id: str, priority: Priority) -> None:
+        """Let the queued job of a study be at least this urgent."""
+        ...
+
+    def priority_of(self, job_id: str) -> Priority:
+        """Return how urgent a job is."""
         ...
 
     def delete(self, study_id: str) -> str:
         """Forget a study with its jobs and results; return the folder that is now nobody's."""
         ...
 
-    def claim(self, job_id: str) -> Claim | None:
+    def claim(self, job_id: str, *, worker: str | None = None) -> Claim | None:
         """Begin an attempt, atomically; None where there is nothing to do.
 
-        That is a queued job whose time has come, or a running one whose lease has expired. A job
-        whose attempts are used up is marked as failed instead.
+        That is a queued job whose time has come, or a running one whose lease has expired: the
+        most urgent one, and the named one among those that are equally urgent. A job whose
+        attempts are used up is marked as failed instead. ``worker`` names the process.
+        """
+        ...
+
+    def report_lost_worker(self, worker: str, *, last_exit: str) -> bool:
+        """Take a job back from a process that is known to be dead; False where it had none.
+
+        ``last_exit`` is the signal or exit status; a study that is given up names it.
         """
         ...
 
@@ -151,8 +214,8 @@ class StudyStore(Protocol):
 class JobQueue(Protocol):
     """Tells workers that there is something to do; it may forget or repeat itself."""
 
-    def announce(self, job_id: str) -> None:
-        """Send a message; QueueUnavailable where the broker does not take it."""
+    def announce(self, job_id: str, priority: Priority = Priority.ROUTINE) -> None:
+        """Send a message, urgent before routine; QueueUnavailable where the broker is away."""
         ...
 
     def depth(self) -> int:

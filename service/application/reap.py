@@ -34,7 +34,7 @@ def reap_jobs(*, store: StudyStore, queue: JobQueue) -> None:
             announced_before=REANNOUNCE_AFTER if messages_were_lost else None
         )
         for job_id in due:
-            queue.announce(job_id)
+            queue.announce(job_id, store.priority_of(job_id))
             store.mark_announced(job_id)
             _log.info("job_announced", job_id=job_id)
     except QueueUnavailable:

@@ -50,8 +50,9 @@ def run_job(
     limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS,
     time_limit_error: type[Exception] = TimeoutError,
     time_limit_s: float = 0.0,
+    worker: str | None = None,
 ) -> None:
-    """Make one attempt at a job; does nothing where there is nothing to do.
+    """Make one attempt at a job, or at a more urgent one; nothing where there is nothing to do.
 
     Parameters
     ----------
@@ -59,13 +60,15 @@ def run_job(
         Called within the attempt, so that a model that cannot be loaded counts as its failure.
     time_limit_error, time_limit_s
         What the queue raises within an attempt that takes longer than this.
+    worker
+        Name of this process, by which its parent reports its end.
     """
-    claim = store.claim(job_id)
+    claim = store.claim(job_id, worker=worker)
     if claim is None:
         _log.info("nothing_to_do", job_id=job_id)
         return
     begun = time.monotonic()
-    log = _log.bind(job_id=job_id, attempt=claim.attempt)
+    log = _log.bind(job_id=claim.job_id, attempt=claim.attempt)
     log.info("attempt_begun")
     try:
         with _lease_kept(store, claim, terms) as watch:
@@ -74,11 +77,12 @@ def run_job(
                 store=store,
                 artefacts=artefacts,
                 segmenter=load_segmenter(),
-                protocol=protocol,
+                protocol=claim.options.apply_to(protocol),
                 mass_calibration_factor=mass_calibration_factor,
                 limits=limits,
                 watch=watch,
             )
+        _remove_leftovers(claim, artefacts)
         log.info("attempt_succeeded", duration_ms=_elapsed_ms(begun))
     except LeaseLost:
         artefacts.remove(claim.result_key)
@@ -87,13 +91,30 @@ def run_job(
         # Only then: where the record did keep this attempt's result, its files stay.
         if _record_failure(error, claim, store, time_limit_error, time_limit_s):
             # Nothing of a refused upload stays but its record; a passing failure is tried again.
-            artefacts.remove(claim.folder if isinstance(error, REFUSALS) else claim.result_key)
+            artefacts.remove(claim.result_key)
+            _remove_leftovers(claim, artefacts)
+            if isinstance(error, REFUSALS) and not _has_result(claim, store):
+                artefacts.remove(claim.folder)
         log.warning(
             "attempt_failed",
             duration_ms=_elapsed_ms(begun),
             code=error.code if isinstance(error, CacscoreError) else None,
             exc_info=None if isinstance(error, CacscoreError) else error,
         )
+
+
+def _has_result(claim: Claim, store: StudyStore) -> bool:
+    """Tell whether files of the study must stay; the reaper finds those that need not have."""
+    try:
+        return store.has_result(claim.study_id)
+    except RecordUnavailable:
+        return True
+
+
+def _remove_leftovers(claim: Claim, artefacts: ArtefactStore) -> None:
+    """Remove what attempts left that were killed while they wrote."""
+    for key in claim.earlier_result_keys:
+        artefacts.remove(key)
 
 
 def _score_study(

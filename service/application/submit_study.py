@@ -17,7 +17,7 @@ from calcium_scoring.upload.signature import first_bytes, may_be_dicom
 from service.application.access import DEFAULT_TENANT
 from service.application.artefact_names import UPLOAD
 from service.application.errors import QueueUnavailable, RecordUnavailable, StudyNotFound
-from service.application.jobs import StudyJob
+from service.application.jobs import ROUTINE_REQUEST, JobRequest, StudyJob
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
 
 _log = structlog.get_logger(__name__)
@@ -55,8 +55,11 @@ def submit_study(
     queue: JobQueue,
     limits: ArchiveLimits,
     tenant: str = DEFAULT_TENANT,
+    request: JobRequest = ROUTINE_REQUEST,
 ) -> StudyJob:
     """Record an upload and have it scored; the same bytes again are the same study.
+
+    A study that waits already becomes as urgent as the new request; nothing else of it changes.
 
     Raises
     ------
@@ -65,9 +68,12 @@ def submit_study(
     """
     study_id = study_id_of(upload.sha256, tenant)
     try:
-        return store.find(study_id)
+        store.find(study_id)
     except StudyNotFound:
         check_upload(upload.path, limits)
+    else:
+        store.raise_priority(study_id, request.priority)
+        return store.find(study_id)
     folder = artefacts.new_folder(study_id)
     try:
         artefacts.adopt(upload.path, f"{folder}/{UPLOAD}")
@@ -77,6 +83,7 @@ def submit_study(
             sha256=upload.sha256,
             size_bytes=upload.size_bytes,
             tenant=tenant,
+            request=request,
         )
     except BaseException:
         artefacts.remove(folder)
@@ -91,7 +98,7 @@ def submit_study(
             "The study was deleted while it was being uploaded; send it again."
         ) from error
     if is_new:
-        announce(study.job_id, store=store, queue=queue)
+        announce(study, store=store, queue=queue)
     return study
 
 
@@ -107,11 +114,11 @@ def check_upload(path: Path, limits: ArchiveLimits) -> None:
             )
 
 
-def announce(job_id: str, *, store: StudyStore, queue: JobQueue) -> None:
+def announce(study: StudyJob, *, store: StudyStore, queue: JobQueue) -> None:
     """Tell the workers; where the broker is away the reaper repeats it later."""
     try:
-        queue.announce(job_id)
+        queue.announce(study.job_id, study.priority)
     except QueueUnavailable:
-        _log.warning("job_not_announced", job_id=job_id)
+        _log.warning("job_not_announced", job_id=study.job_id)
     else:
-        store.mark_announced(job_id)
+        store.mark_announced(study.job_id)

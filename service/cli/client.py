@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -78,7 +78,13 @@ class ServiceClient:
     def __exit__(self, *_exception: object) -> None:
         self._http.close()
 
-    def upload(self, archive: Path, on_bytes: OnBytes = lambda _count: None) -> dict[str, Any]:
+    def upload(
+        self,
+        archive: Path,
+        on_bytes: OnBytes = lambda _count: None,
+        *,
+        params: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         """Stream a zip to ``POST /studies``; return the study. ``on_bytes`` hears of each chunk."""
 
         def chunks() -> Iterator[bytes]:
@@ -92,12 +98,21 @@ class ServiceClient:
             "Content-Length": str(archive.stat().st_size),
         }
         return self._document(
-            lambda: self._http.post("/studies", content=chunks(), headers=headers)
+            lambda: self._http.post(
+                "/studies", content=chunks(), headers=headers, params=params or {}
+            )
         )
 
     def study(self, study_id: str) -> dict[str, Any]:
         """Return status, stage and progress of a study."""
         return self._document(lambda: self._http.get(f"/studies/{study_id}"))
+
+    def ask(
+        self, study_id: str, action: str, wish: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """POST to ``/studies/{study_id}/{action}``; return the study."""
+        path = f"/studies/{study_id}/{action}"
+        return self._document(lambda: self._http.post(path, json=wish))
 
     def wait_for_score(
         self,

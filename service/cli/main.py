@@ -18,6 +18,7 @@ from calcium_scoring.scoring.percentiles import RaceOrEthnicity
 from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.version import __version__
 from calcium_scoring.volume.patient import Sex
+from service.application.jobs import Priority
 from service.application.report_document import INTENDED_USE
 from service.cli.audit_commands import audit_app
 from service.cli.choices import (
@@ -26,6 +27,7 @@ from service.cli.choices import (
 )
 from service.cli.console import stdout
 from service.cli.database_commands import db_app
+from service.cli.job_commands import add_job_commands
 from service.cli.key_commands import keys_app
 from service.cli.outcome import EXIT_CODES_HELP, ExitCode, needs_extra, run_guarded
 
@@ -430,6 +432,7 @@ def serve(
 
     - `cacscore submit http://127.0.0.1:8000 scan.zip --wait`
     - `cacscore submit http://127.0.0.1:8000 folder/ --wait --json > report.json`
+    - `cacscore submit http://127.0.0.1:8000 scan.zip --priority stat`
 
     {INTENDED_USE}
     """,
@@ -444,12 +447,23 @@ def submit(
         float, typer.Option(help="With --wait: give up waiting after so many seconds.", min=1)
     ] = DEFAULT_WAIT_S,
     api_key: ApiKeyOption = None,
+    priority: Annotated[
+        Priority, typer.Option(help="stat is scored before every routine study.")
+    ] = Priority.ROUTINE,
     as_json: JsonOption = False,
 ) -> None:
     """Send a series to a service."""
     with needs_extra("embedded"):
         from service.cli.submit import submit as submit_upload  # noqa: PLC0415
-    submit_upload(url, path, waits=wait, wants_json=as_json, timeout_s=timeout, api_key=api_key)
+    submit_upload(
+        url,
+        path,
+        waits=wait,
+        wants_json=as_json,
+        timeout_s=timeout,
+        api_key=api_key,
+        params={"priority": priority.value},
+    )
 
 
 @app.command(
@@ -506,6 +520,7 @@ def demo(
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
+add_job_commands(app)
 
 
 @app.command(epilog=EXIT_CODES_HELP)

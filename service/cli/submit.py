@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -29,12 +29,16 @@ def submit(
     wants_json: bool,
     timeout_s: float,
     api_key: str | None = None,
+    params: Mapping[str, str] | None = None,
 ) -> None:
-    """Upload a zip or a folder; print the study, or with ``waits`` its report."""
+    """Upload a zip or a folder; print the study, or with ``waits`` its report.
+
+    ``params`` are those of ``POST /studies``, such as the priority.
+    """
     with ServiceClient(url, api_key=api_key) as client, zip_of(path) as archive:
-        study = upload_with_progress(client, archive)
+        study = upload_with_progress(client, archive, params=params)
         if not waits:
-            _print_study(client, study, wants_json=wants_json)
+            print_study(client, study, wants_json=wants_json)
             return
         say(f"Study {study['id']} is {study['status']}.")
         report = wait_with_progress(client, study["id"], timeout_s=timeout_s)
@@ -44,11 +48,13 @@ def submit(
         print_report(report, stdout)
 
 
-def upload_with_progress(client: ServiceClient, archive: Path) -> dict[str, Any]:
+def upload_with_progress(
+    client: ServiceClient, archive: Path, *, params: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Upload an archive under a progress bar; return the study."""
     with progress_bars(DownloadColumn(), TransferSpeedColumn()) as progress:
         task = progress.add_task("Uploading", total=archive.stat().st_size)
-        return client.upload(archive, lambda count: progress.advance(task, count))
+        return client.upload(archive, lambda count: progress.advance(task, count), params=params)
 
 
 def wait_with_progress(client: ServiceClient, study_id: str, *, timeout_s: float) -> ReportDocument:
@@ -89,10 +95,13 @@ def zip_of(path: Path) -> Iterator[Path]:
         yield archive
 
 
-def _print_study(client: ServiceClient, study: dict[str, Any], *, wants_json: bool) -> None:
+def print_study(client: ServiceClient, study: dict[str, Any], *, wants_json: bool) -> None:
+    """Print a study: where it stands, and where its score will be."""
     if wants_json:
         print_json({**study, "intended_use": INTENDED_USE})
         return
-    stdout.print(f"Study {study['id']} is {study['status']}.", markup=False)
+    place = study.get("queue_position")
+    waiting = "" if place is None else f", number {place} in the queue"
+    stdout.print(f"Study {study['id']} is {study['status']}{waiting}.", markup=False)
     stdout.print(f"Score: {client.url}/studies/{study['id']}/score", markup=False, soft_wrap=True)
     stdout.print(INTENDED_USE, markup=False)

@@ -19,6 +19,7 @@ from service.adapters.queue.celery_queue import TASK_NAME, celery_app
 from service.application.errors import DependencyUnavailable, ModelUnavailable, QueueUnavailable
 from service.application.run_job import run_job
 from service.settings import Settings
+from service.worker.lost_process import LossReportingRequest, this_worker
 from service.worker.wiring import wait_for_schema, worker_parts
 
 settings = Settings()
@@ -39,7 +40,7 @@ def _worker_app() -> Celery:
 app = _worker_app()
 
 
-@app.task(name=TASK_NAME)
+@app.task(name=TASK_NAME, Request=LossReportingRequest)
 def score_study_task(job_id: str) -> None:
     """Make one attempt at a job; a message that comes twice does nothing the second time."""
     parts = worker_parts(settings)
@@ -54,6 +55,7 @@ def score_study_task(job_id: str) -> None:
         limits=parts.limits,
         time_limit_error=SoftTimeLimitExceeded,
         time_limit_s=settings.task_soft_time_limit_s,
+        worker=this_worker(),
     )
 
 

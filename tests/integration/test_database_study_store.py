@@ -198,8 +198,8 @@ def test_job_that_loses_every_worker_ends_with_its_reason(
     study = store.find(STUDY)
     assert study.status is JobStatus.FAILED
     assert study.problem is not None
-    assert study.problem.code == "too_many_attempts"
-    assert study.problem.evidence["attempt_count"] == 3
+    assert study.problem.code == "poison"
+    assert study.problem.evidence == {"attempt_count": 3, "last_exit": None}
     assert store.claim(job_id) is None
 
 
@@ -402,6 +402,12 @@ def test_record_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'no' / 'folder' / 'record.sqlite3'}")
     with pytest.raises(RecordUnavailable):
         SqlStudyStore(engine, terms=TERMS).check()
+
+
+def test_pause_between_attempts_has_an_end_however_many_there_are() -> None:
+    assert TERMS.delay_after(1) == timedelta(seconds=5)
+    assert TERMS.delay_after(3) == timedelta(seconds=80)
+    assert TERMS.delay_after(1000) == timedelta(minutes=10)
 
 
 def test_lease_must_outlast_two_heartbeats() -> None:

@@ -25,7 +25,8 @@ def test_announced_job_waits_in_the_queue(broker: Broker) -> None:
 def test_message_carries_a_job_id_and_nothing_else(broker: Broker) -> None:
     CeleryJobQueue(celery_app(broker.url)).announce("job-1")
     with redis.Redis(unix_socket_path=str(broker.socket)) as client:
-        (message,) = client.lrange(QUEUE_NAME, 0, -1)
+        (queue,) = client.keys(f"{QUEUE_NAME}*")
+        (message,) = client.lrange(queue, 0, -1)
     envelope = json.loads(message)
     assert envelope["content-type"] == "application/json"
     assert envelope["headers"]["argsrepr"] == "('job-1',)"

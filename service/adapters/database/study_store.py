@@ -3,6 +3,7 @@
 Every change of a job is one UPDATE whose WHERE names the state it may start from, so two
 processes can never both win; see :mod:`service.application.jobs` for the states. Times are those
 of this process: machines that share a record must keep their clocks within a lease of each other.
+A clock that is set forward or back costs at most a repeated attempt.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -33,24 +35,40 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from service.adapters.database.engine import WRITES
+from service.adapters.database.job_log import event_of, record_ends, record_events
+from service.adapters.database.job_tables import job_events
+from service.adapters.database.queue_order import Outlook, queue_position
 from service.adapters.database.tables import jobs, results, studies
 from service.adapters.database.transactions import transaction
 from service.application.access import DEFAULT_TENANT
 from service.application.errors import (
     GIVEN_UP_CODES,
     InvalidCursor,
+    JobHasEnded,
     LeaseLost,
+    Poison,
+    ResultVersionNotFound,
+    RetryNotPossible,
     ScoreNotReady,
+    StudyBusy,
+    StudyCancelled,
     StudyFailed,
     StudyNotFound,
     TooManyAttempts,
 )
 from service.application.jobs import (
+    LONGEST_RETRY_DELAY,
+    ROUTINE_REQUEST,
     STUDY_ID_PATTERN,
     Claim,
+    JobEvent,
+    JobOptions,
+    JobRequest,
     JobStatus,
     LeaseTerms,
     ModelIdentity,
+    Priority,
+    ResultVersion,
     ScoreResult,
     Stage,
     StudyJob,
@@ -58,8 +76,9 @@ from service.application.jobs import (
 )
 from service.application.problem import Problem
 
-_LOST_WORKER: Final = "its worker stopped answering"
 _LIMIT_LOWERED: Final = "it failed, and fewer attempts are allowed since"
+
+_MOMENT: Final = timedelta(milliseconds=1)
 
 
 def utc_now() -> datetime:
@@ -90,6 +109,7 @@ class SqlStudyStore:
         sha256: str,
         size_bytes: int,
         tenant: str = DEFAULT_TENANT,
+        request: JobRequest = ROUTINE_REQUEST,
     ) -> bool:
         """Record a study and its queued job together; False where the study is known already."""
         now = self._now()
@@ -101,33 +121,49 @@ class SqlStudyStore:
             created_at=now,
             tenant=tenant,
         )
-        job = insert(jobs).values(
-            id=uuid.uuid4().hex,
-            study_id=study_id,
-            number=1,
-            status=JobStatus.QUEUED,
-            stage=Stage.WAITING,
-            progress=0.0,
-            attempt=0,
-            available_at=now,
-            created_at=now,
-            updated_at=now,
-        )
         try:
             with self._writing() as connection:
                 connection.execute(study)
-                connection.execute(job)
+                self._add_job(connection, study_id, 1, request, now)
         except IntegrityError:
             return False
         return True
+
+    def _add_job(
+        self,
+        connection: Connection,
+        study_id: str,
+        number: int,
+        request: JobRequest,
+        now: datetime,
+    ) -> None:
+        job_id = uuid.uuid4().hex
+        connection.execute(
+            insert(jobs).values(
+                id=job_id,
+                study_id=study_id,
+                number=number,
+                status=JobStatus.QUEUED,
+                stage=Stage.WAITING,
+                progress=0.0,
+                attempt=0,
+                available_at=now,
+                created_at=now,
+                updated_at=now,
+                priority=request.priority.rank,
+                options=request.options.to_document(),
+                callback_url=request.callback_url,
+            )
+        )
+        record_events(connection, [job_id], now)
 
     def find(self, study_id: str) -> StudyJob:
         """Return a study with its latest job; StudyNotFound where there is none."""
         with self._reading() as connection:
             row = connection.execute(_latest_jobs().where(studies.c.id == study_id)).one_or_none()
-        if row is None:
-            raise StudyNotFound(study_id)
-        return _study_job(row)
+            if row is None:
+                raise StudyNotFound(study_id)
+            return _study_job(row, Outlook(connection, self._now()))
 
     def tenant_of(self, study_id: str) -> str:
         """Return whose study it is; StudyNotFound where there is none."""
@@ -156,28 +192,174 @@ class SqlStudyStore:
             )
         with self._reading() as connection:
             rows = connection.execute(query.limit(limit + 1)).all()
-        page = tuple(_study_job(row) for row in rows[:limit])
+            outlook = Outlook(connection, self._now())
+        page = tuple(_study_job(row, outlook) for row in rows[:limit])
         return StudyPage(page, _write_cursor(page[-1]) if len(rows) > limit else None)
 
-    def result(self, study_id: str) -> ScoreResult:
-        """Return the result of the latest job, or raise why there is none."""
+    def result(self, study_id: str, version: int | None = None) -> ScoreResult:
+        """Return the latest result, or that of a version, or raise why there is none."""
         study = self.find(study_id)
-        if study.problem is not None:
-            raise StudyFailed(study.problem)
         with self._reading() as connection:
-            row = connection.execute(
-                select(results).where(results.c.job_id == study.job_id)
+            rows = connection.execute(_results_of(study_id)).all()
+            found = next((row for row in rows if version in (None, row.number)), None)
+            if found is not None:
+                return _score_result(found)
+            job = connection.execute(
+                select(jobs.c.status, jobs.c.problem).where(
+                    jobs.c.study_id == study_id, jobs.c.number == (version or study.job_number)
+                )
             ).one_or_none()
-        if row is None:
-            raise ScoreNotReady(study_id, study.status)
-        return ScoreResult(
-            result_key=row.result_key,
-            model=ModelIdentity(
-                row.model_name, row.model_version, row.model_sha256, row.model_is_provisional
-            ),
-            agatston_score=row.agatston_score,
-            slice_count=row.slice_count,
+        if job is None:
+            raise ResultVersionNotFound(version or study.job_number)
+        if job.status == JobStatus.CANCELLED:
+            raise StudyCancelled
+        if job.problem is not None:
+            raise StudyFailed(Problem.from_document(job.problem))
+        raise ScoreNotReady(study_id, job.status)
+
+    def results(self, study_id: str) -> tuple[ResultVersion, ...]:
+        """Return all results of a study, the newest first; StudyNotFound where it is unknown."""
+        self.find(study_id)
+        with self._reading() as connection:
+            rows = connection.execute(_results_of(study_id)).all()
+        return tuple(
+            ResultVersion(
+                version=row.number,
+                result=_score_result(row),
+                options=JobOptions.from_document(row.options),
+                created_at=row.created_at,
+            )
+            for row in rows
         )
+
+    def events(self, study_id: str, *, after: int) -> tuple[JobEvent, ...]:
+        """Return what happened after the event of this number, the oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                select(job_events)
+                .where(job_events.c.study_id == study_id, job_events.c.number > after)
+                .order_by(job_events.c.number)
+            ).all()
+            if (
+                not rows
+                and connection.execute(
+                    select(studies.c.id).where(studies.c.id == study_id)
+                ).one_or_none()
+                is None
+            ):
+                raise StudyNotFound(study_id)
+        return tuple(event_of(row) for row in rows)
+
+    def cancel(self, study_id: str) -> StudyJob:
+        """End the latest job as cancelled; the same again changes nothing."""
+        now = self._now()
+        with self._writing() as connection:
+            latest = self._latest_job(connection, study_id)
+            cancelled = connection.execute(
+                update(jobs)
+                .where(
+                    jobs.c.id == latest.id,
+                    jobs.c.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)),
+                )
+                .values(
+                    status=JobStatus.CANCELLED,
+                    stage=Stage.FINISHED,
+                    progress=1.0,
+                    lease_expires_at=None,
+                    finished_at=now,
+                    updated_at=now,
+                )
+                .returning(jobs.c.id)
+            ).scalars()
+            record_ends(connection, cancelled, now)
+        study = self.find(study_id)
+        if study.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
+            raise JobHasEnded(study.status)
+        return study
+
+    def retry(self, study_id: str) -> StudyJob:
+        """Queue a new job like the latest one, which was given up or cancelled."""
+        with self._writing() as connection:
+            latest = self._latest_job(connection, study_id)
+            if latest.status == JobStatus.SUCCEEDED:
+                raise RetryNotPossible(
+                    "The study has been scored. POST /studies/{id}/rerun scores it once more, with "
+                    "another protocol or by a newer model.",
+                    status=latest.status,
+                )
+            self._add_next_job(connection, latest, _request_of(latest))
+        return self.find(study_id)
+
+    def rerun(self, study_id: str, request: JobRequest) -> StudyJob:
+        """Queue a new job; it makes a further version of the result."""
+        with self._writing() as connection:
+            latest = self._latest_job(connection, study_id)
+            if request.callback_url is None:
+                request = replace(request, callback_url=latest.callback_url)
+            self._add_next_job(connection, latest, request)
+        return self.find(study_id)
+
+    def raise_priority(self, study_id: str, priority: Priority) -> None:
+        """Let the queued job of a study be at least this urgent, and announce it anew if so."""
+        with self._writing() as connection:
+            connection.execute(
+                update(jobs)
+                .where(
+                    jobs.c.study_id == study_id,
+                    jobs.c.status == JobStatus.QUEUED,
+                    jobs.c.priority > priority.rank,
+                )
+                .values(priority=priority.rank, announced_at=None, updated_at=self._now())
+            )
+
+    def has_result(self, study_id: str) -> bool:
+        """Tell whether any job of the study has made a result."""
+        with self._reading() as connection:
+            return connection.execute(_results_of(study_id).limit(1)).first() is not None
+
+    def report_lost_worker(self, worker: str, *, last_exit: str) -> bool:
+        """Take a job back from a worker process that is known to be dead; False if it had none.
+
+        The lease is over at once, so that the reaper need not wait for it.
+        """
+        now = self._now()
+        with self._writing() as connection:
+            outcome = connection.execute(
+                update(jobs)
+                .where(jobs.c.worker == worker, jobs.c.status == JobStatus.RUNNING)
+                .values(last_exit=last_exit, lease_expires_at=now - _MOMENT, updated_at=now)
+            )
+        return outcome.rowcount > 0
+
+    def _latest_job(self, connection: Connection, study_id: str) -> Row[Any]:
+        """Lock and return the latest job of a study."""
+        row = connection.execute(
+            select(jobs)
+            .where(jobs.c.study_id == study_id)
+            .order_by(jobs.c.number.desc())
+            .limit(1)
+            .with_for_update()
+        ).one_or_none()
+        if row is None:
+            raise StudyNotFound(study_id)
+        return row
+
+    def _add_next_job(self, connection: Connection, latest: Row[Any], request: JobRequest) -> None:
+        if not JobStatus(latest.status).is_final:
+            raise StudyBusy(latest.status)
+        if _is_refusal(latest) and (
+            connection.execute(_results_of(latest.study_id).limit(1)).first() is None
+        ):
+            raise RetryNotPossible(
+                "The study was refused and its upload is not kept: the same files would be refused "
+                "again. Delete the study and send what would be accepted.",
+                status=latest.status,
+                code=latest.problem["code"],
+            )
+        try:
+            self._add_job(connection, latest.study_id, latest.number + 1, request, self._now())
+        except IntegrityError as error:
+            raise StudyBusy(JobStatus.QUEUED) from error
 
     def delete(self, study_id: str) -> str:
         """Forget a study with its jobs and results; return the folder that is now nobody's."""
@@ -189,17 +371,29 @@ class SqlStudyStore:
             raise StudyNotFound(study_id)
         return str(folder)
 
-    def claim(self, job_id: str) -> Claim | None:
-        """Begin an attempt, atomically; None where there is nothing to do."""
+    def claim(self, job_id: str, *, worker: str | None = None) -> Claim | None:
+        """Begin an attempt at the most urgent job, the named one among equals, atomically."""
         now = self._now()
-        may_begin = or_(
-            and_(jobs.c.status == JobStatus.QUEUED, jobs.c.available_at <= now),
-            and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now),
+        may_begin = and_(
+            jobs.c.attempt < self._terms.max_attempts,
+            or_(
+                and_(jobs.c.status == JobStatus.QUEUED, self._is_due(now)),
+                and_(jobs.c.status == JobStatus.RUNNING, self._is_over(now)),
+            ),
+        )
+        first = (
+            select(jobs.c.id)
+            .where(may_begin)
+            .order_by(jobs.c.priority, jobs.c.id != job_id, jobs.c.available_at, jobs.c.id)
+            .limit(1)
+            # Another worker has that one already: the next is for us.
+            .with_for_update(skip_locked=True)
         )
         with self._writing() as connection:
+            chosen = connection.execute(first).scalar_one_or_none()
             row = connection.execute(
                 update(jobs)
-                .where(jobs.c.id == job_id, may_begin, jobs.c.attempt < self._terms.max_attempts)
+                .where(jobs.c.id == chosen, may_begin)
                 .values(
                     status=JobStatus.RUNNING,
                     stage=Stage.WAITING,
@@ -208,16 +402,21 @@ class SqlStudyStore:
                     lease_expires_at=now + self._terms.duration,
                     started_at=now,
                     updated_at=now,
+                    worker=worker,
+                    last_exit=None,
                 )
-                .returning(jobs.c.attempt, jobs.c.study_id)
+                .returning(jobs.c.id, jobs.c.attempt, jobs.c.study_id, jobs.c.options)
             ).one_or_none()
             if row is None:
                 self._end_exhausted(connection, now, job_id)
                 return None
+            record_events(connection, [row.id], now)
             folder = connection.execute(
                 select(studies.c.folder).where(studies.c.id == row.study_id)
             ).scalar_one()
-        return Claim(job_id, row.study_id, row.attempt, folder)
+        return Claim(
+            row.id, row.study_id, row.attempt, folder, JobOptions.from_document(row.options)
+        )
 
     def extend(self, claim: Claim) -> None:
         """Let the lease of the attempt count from now."""
@@ -234,6 +433,7 @@ class SqlStudyStore:
                 progress=progress,
                 lease_expires_at=self._lease_end(),
             )
+            record_events(connection, [claim.job_id], self._now())
 
     def finish(self, claim: Claim, result: ScoreResult) -> None:
         """Keep the result and end the job as succeeded, in one transaction."""
@@ -262,11 +462,13 @@ class SqlStudyStore:
                     created_at=now,
                 )
             )
+            record_ends(connection, [claim.job_id], now)
 
     def refuse(self, claim: Claim, problem: Problem) -> None:
         """End the job as failed; trying again would not help."""
         with self._writing() as connection:
             self._write_fenced(connection, claim, **_failure(problem, self._now()))
+            record_ends(connection, [claim.job_id], self._now())
 
     def release(self, claim: Claim, reason: str) -> None:
         """Queue the job again after a pause, or end it once its attempts are used up."""
@@ -280,40 +482,60 @@ class SqlStudyStore:
                 **_REQUEUED,
                 available_at=self._now() + self._terms.delay_after(claim.attempt),
             )
+            record_events(connection, [claim.job_id], self._now())
 
     def expire_leases(self) -> list[str]:
         """Queue again, or end, every running job whose lease is over; return their job ids."""
         now = self._now()
-        expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now)
+        expired = and_(jobs.c.status == JobStatus.RUNNING, self._is_over(now))
         overdue = or_(expired, self._is_exhausted(now))
         with self._reading() as connection:
             if connection.execute(select(jobs.c.id).where(overdue).limit(1)).first() is None:
                 return []
         with self._writing() as connection:
             ended = self._end_exhausted(connection, now)
-            queued = connection.execute(
-                update(jobs).where(expired).values(**_REQUEUED, updated_at=now).returning(jobs.c.id)
-            ).scalars()
+            queued = list(
+                connection.execute(
+                    update(jobs)
+                    .where(expired)
+                    .values(**_REQUEUED, updated_at=now)
+                    .returning(jobs.c.id)
+                ).scalars()
+            )
+            record_events(connection, queued, now)
             return [*ended, *queued]
 
     def due_for_announcement(self, *, announced_before: timedelta | None) -> list[str]:
-        """Return queued jobs whose time has come and that need a message, the oldest first."""
+        """Return queued jobs whose time has come and that need a message, the next one first."""
         now = self._now()
         needs_message: ColumnElement[bool] = jobs.c.announced_at.is_(None)
         if announced_before is not None:
-            needs_message = or_(needs_message, jobs.c.announced_at < now - announced_before)
+            needs_message = or_(
+                needs_message,
+                jobs.c.announced_at < now - announced_before,
+                # The clock was set back since.
+                jobs.c.announced_at > now,
+            )
         with self._reading() as connection:
             return list(
                 connection.execute(
                     select(jobs.c.id)
                     .where(
                         jobs.c.status == JobStatus.QUEUED,
-                        jobs.c.available_at <= now,
+                        self._is_due(now),
                         needs_message,
                     )
-                    .order_by(jobs.c.available_at)
+                    .order_by(jobs.c.priority, jobs.c.available_at)
                 ).scalars()
             )
+
+    def priority_of(self, job_id: str) -> Priority:
+        """Return how urgent a job is; routine where it is gone."""
+        with self._reading() as connection:
+            rank = connection.execute(
+                select(jobs.c.priority).where(jobs.c.id == job_id)
+            ).scalar_one_or_none()
+        return Priority.ROUTINE if rank is None else Priority.of_rank(rank)
 
     def mark_announced(self, job_id: str) -> None:
         """Remember that a message was sent; a job that has moved on meanwhile is left alone."""
@@ -326,9 +548,16 @@ class SqlStudyStore:
 
     def folders(self) -> set[str]:
         """Return the folders that studies still need: all but those of refused ones."""
+        others = jobs.alias()
         refused = select(jobs.c.study_id).where(
             jobs.c.status == JobStatus.FAILED,
             jobs.c.problem["code"].as_string().not_in(GIVEN_UP_CODES),
+            # A rerun may be refused although an earlier protocol gave a score.
+            jobs.c.study_id.not_in(
+                select(others.c.study_id).join_from(
+                    others, results, results.c.job_id == others.c.id
+                )
+            ),
         )
         with self._reading() as connection:
             return set(
@@ -364,12 +593,27 @@ class SqlStudyStore:
         with self._reading() as connection:
             connection.execute(select(studies.c.id).limit(1)).first()
 
+    def _is_due(self, now: datetime) -> ColumnElement[bool]:
+        """Select jobs whose pause is over, or longer than any: then the clock was set back."""
+        return or_(jobs.c.available_at <= now, jobs.c.available_at > now + LONGEST_RETRY_DELAY)
+
+    def _is_over(self, now: datetime) -> ColumnElement[bool]:
+        """Select jobs whose lease has ended, or ends so late that the clock was set back.
+
+        A live worker then loses at most this attempt, which is fenced; a dead one would keep its
+        job until the clock comes to where it was.
+        """
+        return or_(
+            jobs.c.lease_expires_at < now,
+            jobs.c.lease_expires_at > now + 2 * self._terms.duration,
+        )
+
     def _is_exhausted(self, now: datetime) -> ColumnElement[bool]:
         """Select jobs that nobody works on and nobody may begin again."""
         return and_(
             jobs.c.attempt >= self._terms.max_attempts,
             or_(
-                and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now),
+                and_(jobs.c.status == JobStatus.RUNNING, self._is_over(now)),
                 # Its attempt failed while more of them were allowed.
                 jobs.c.status == JobStatus.QUEUED,
             ),
@@ -384,10 +628,13 @@ class SqlStudyStore:
             exhausted = and_(exhausted, jobs.c.id == job_id)
         ended = []
         for row in connection.execute(
-            select(jobs.c.id, jobs.c.attempt, jobs.c.status).where(exhausted)
+            select(jobs.c.id, jobs.c.attempt, jobs.c.status, jobs.c.last_exit).where(exhausted)
         ).all():
-            reason = _LOST_WORKER if row.status == JobStatus.RUNNING else _LIMIT_LOWERED
-            problem = Problem.of(TooManyAttempts(row.attempt, reason))
+            problem = Problem.of(
+                Poison(row.attempt, row.last_exit)
+                if row.status == JobStatus.RUNNING
+                else TooManyAttempts(row.attempt, _LIMIT_LOWERED)
+            )
             outcome = connection.execute(
                 update(jobs)
                 .where(exhausted, jobs.c.id == row.id, jobs.c.attempt == row.attempt)
@@ -395,6 +642,7 @@ class SqlStudyStore:
             )
             if outcome.rowcount == 1:
                 ended.append(row.id)
+        record_ends(connection, ended, now)
         return ended
 
     def _write_fenced(self, connection: Connection, claim: Claim, **values: object) -> None:
@@ -446,11 +694,46 @@ def _latest_jobs() -> Select[Any]:
         select(func.max(others.c.number)).where(others.c.study_id == studies.c.id).scalar_subquery()
     )
     return select(
-        studies.c.size_bytes, studies.c.created_at.label("study_created_at"), jobs
+        studies.c.size_bytes,
+        studies.c.created_at.label("study_created_at"),
+        queue_position().label("queue_position"),
+        jobs,
     ).join_from(studies, jobs, and_(jobs.c.study_id == studies.c.id, jobs.c.number == latest))
 
 
-def _study_job(row: Row[Any]) -> StudyJob:
+def _results_of(study_id: str) -> Select[Any]:
+    """Select the results of a study with the number and options of their jobs, newest first."""
+    return (
+        select(results, jobs.c.number, jobs.c.options)
+        .join_from(results, jobs, results.c.job_id == jobs.c.id)
+        .where(jobs.c.study_id == study_id)
+        .order_by(jobs.c.number.desc())
+    )
+
+
+def _score_result(row: Row[Any]) -> ScoreResult:
+    return ScoreResult(
+        result_key=row.result_key,
+        model=ModelIdentity(
+            row.model_name, row.model_version, row.model_sha256, row.model_is_provisional
+        ),
+        agatston_score=row.agatston_score,
+        slice_count=row.slice_count,
+    )
+
+
+def _request_of(row: Row[Any]) -> JobRequest:
+    return JobRequest(
+        Priority.of_rank(row.priority), JobOptions.from_document(row.options), row.callback_url
+    )
+
+
+def _is_refusal(row: Row[Any]) -> bool:
+    """Tell whether a job failed for a reason that lies in its upload."""
+    return row.problem is not None and row.problem["code"] not in GIVEN_UP_CODES
+
+
+def _study_job(row: Row[Any], outlook: Outlook) -> StudyJob:
     return StudyJob(
         study_id=row.study_id,
         job_id=row.id,
@@ -464,6 +747,10 @@ def _study_job(row: Row[Any]) -> StudyJob:
         started_at=row.started_at,
         finished_at=row.finished_at,
         problem=None if row.problem is None else Problem.from_document(row.problem),
+        job_number=row.number,
+        priority=Priority.of_rank(row.priority),
+        queue_position=row.queue_position,
+        eta_s=outlook.eta_s(JobStatus(row.status), row.queue_position, row.progress),
     )
 
 

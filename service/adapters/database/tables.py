@@ -60,8 +60,18 @@ jobs = Table(
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("problem", JSON(none_as_null=True)),
+    # 0 before 1; see Priority.rank.
+    Column("priority", Integer, nullable=False, server_default="1"),
+    # What the job asks for beyond the settings of the worker; null for nothing.
+    Column("options", JSON(none_as_null=True)),
+    # Who is told when the job ends.
+    Column("callback_url", String(2048)),
+    # Host and process of the latest attempt, and how that process ended if it was lost.
+    Column("worker", String(255)),
+    Column("last_exit", String(64)),
     UniqueConstraint("study_id", "number"),
     Index("ix_jobs_status_available_at", "status", "available_at"),
+    Index("ix_jobs_status_finished_at", "status", "finished_at"),
 )
 
 results = Table(

@@ -18,9 +18,13 @@ from celery import Celery
 from kombu import Queue
 
 from service.application.errors import QueueUnavailable
+from service.application.jobs import Priority
 
 TASK_NAME: Final = "score_study"
 QUEUE_NAME: Final = "cacscore"
+
+MESSAGE_PRIORITY: Final = {Priority.STAT: 0, Priority.ROUTINE: 6}
+"""On Redis 0 is taken first; each priority has a list of its own, that of 0 the queue's name."""
 
 _LONGEST_WAIT_FOR_BROKER_S: Final = 5.0
 """An upload is answered even while the broker is away; our choice."""
@@ -89,6 +93,7 @@ def _transport_options(broker_url: str, task_time_limit: timedelta) -> dict[str,
         "visibility_timeout": round(3 * task_time_limit.total_seconds()),
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
+        "priority_steps": sorted(MESSAGE_PRIORITY.values()),
         "socket_keepalive": True,
         "socket_connect_timeout": _LONGEST_WAIT_FOR_BROKER_S,
         "health_check_interval": 25,
@@ -101,10 +106,16 @@ class CeleryJobQueue:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def announce(self, job_id: str) -> None:
+    def announce(self, job_id: str, priority: Priority = Priority.ROUTINE) -> None:
         """Send a message; QueueUnavailable where the broker does not take it within seconds."""
         with _broker_errors():
-            self._app.send_task(TASK_NAME, args=(job_id,), queue=QUEUE_NAME, ignore_result=True)
+            self._app.send_task(
+                TASK_NAME,
+                args=(job_id,),
+                queue=QUEUE_NAME,
+                ignore_result=True,
+                priority=MESSAGE_PRIORITY[priority],
+            )
 
     def depth(self) -> int:
         """Return how many messages wait that no worker has taken yet."""

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from service.api.access import Caller, Door
+from service.api.access import Caller, Door, caller_of
 from service.api.documentation import SUBMIT_BODY, binary, problems
 from service.api.errors import NotAcceptable
 from service.api.negotiation import preferred_type
@@ -31,6 +31,7 @@ from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, 
 from service.application.categories import categories_document, facts_of_report
 from service.application.delete_study import delete_study
 from service.application.errors import ArtefactUnavailable, ScoreNotReady, SliceNotFound
+from service.application.jobs import JobRequest, Priority
 from service.application.preview import render_slice
 from service.application.report_document import INTENDED_USE
 from service.application.submit_study import submit_study
@@ -45,6 +46,11 @@ _CHUNK_BYTES: Final = 256 * 1024
 
 StudyId = Annotated[
     str, Path(description="`id` of the study.", examples=["4oymiquy7qobjgx36tejs35zeq"])
+]
+
+Version = Annotated[
+    int | None,
+    Query(ge=1, le=2**31 - 1, description="Version of the result; the newest one by default."),
 ]
 
 
@@ -74,14 +80,22 @@ class MaskFormat(StrEnum):
     },
 )
 async def submit(
-    request: Request, response: Response, parts: Parts, caller: Caller, door: Door
+    request: Request,
+    response: Response,
+    parts: Parts,
+    door: Door,
+    priority: Annotated[
+        Priority, Query(description="`stat` is begun before every `routine` study.")
+    ] = Priority.ROUTINE,
 ) -> StudyResponse:
     """Send a zip archive with the DICOM files of one study.
 
     The archive is checked at once: `not_a_zip`, `unsafe_archive`, `upload_too_large`,
     `no_dicom_found`. Which series is scored, and whether it can be measured, is found later: see
-    the status of the study. The same bytes again return the same id and start nothing.
+    the status of the study. The same bytes again return the same id and start nothing; a study that
+    waits as `routine` becomes `stat` if that is asked for now.
     """
+    caller = caller_of(request)
     await run_in_threadpool(parts.artefacts.check)
     async with (
         door.uploads.taken_by(caller),
@@ -95,6 +109,7 @@ async def submit(
             queue=parts.queue,
             limits=parts.archive_limits,
             tenant=caller.tenant,
+            request=JobRequest(priority),
         )
     await run_in_threadpool(door.audit.append, caller, "study received", study.study_id)
     response.headers["Location"] = f"/studies/{study.study_id}"
@@ -133,14 +148,14 @@ def get_study(study_id: StudyId, parts: Parts) -> StudyResponse:
         **problems(404, 422, 503),
     },
 )
-def get_score(study_id: StudyId, parts: Parts) -> Response:
+def get_score(study_id: StudyId, parts: Parts, version: Version = None) -> Response:
     """Return the report of a study.
 
-    While the study is queued or running the answer is 202; a study that cannot be scored is a 422
-    problem whose `code` is the reason.
+    While there is no result yet the answer is 202; a study that cannot be scored is a 422 problem
+    whose `code` is the reason. A study that is scored once more keeps its score until then.
     """
     try:
-        result = parts.store.result(study_id)
+        result = parts.store.result(study_id, version)
     except ScoreNotReady:
         return Response(
             StudyResponse.of(parts.store.find(study_id)).model_dump_json(),
@@ -206,6 +221,7 @@ def get_mask(
         MaskFormat | None,
         Query(alias="format", description="Overrides the header `Accept`."),
     ] = None,
+    version: Version = None,
 ) -> Response:
     """Return the calcium mask as DICOM SEG (`application/dicom`) or NIfTI (`application/gzip`)."""
     accepted = request.headers.get("accept", "*/*")
@@ -220,7 +236,7 @@ def get_mask(
             available=[DICOM, GZIP],
         )
     name = MASK_DICOM if media_type == DICOM else MASK_NIFTI
-    result = parts.store.result(study_id)
+    result = parts.store.result(study_id, version)
     return _send(
         parts,
         study_id,
@@ -246,9 +262,10 @@ def get_slice(
     study_id: StudyId,
     slice_index: Annotated[int, Path(description="Index of the slice; 0 is the lowest.")],
     parts: Parts,
+    version: Version = None,
 ) -> Response:
     """Return a slice of the scored series with its calcium marked."""
-    result = parts.store.result(study_id)
+    result = parts.store.result(study_id, version)
     if not 0 <= slice_index < result.slice_count:
         raise SliceNotFound(slice_index, result.slice_count)
     with _open(parts, study_id, f"{result.result_key}/{PREVIEW}") as preview:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from alembic import context
 
-from service.adapters.database import access_tables  # noqa: F401 - its tables are in the metadata
+from service.adapters.database import (  # noqa: F401 - their tables are in the metadata
+    access_tables,
+    job_tables,
+)
 from service.adapters.database.tables import metadata
 
 context.configure(

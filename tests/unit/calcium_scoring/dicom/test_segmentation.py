@@ -384,3 +384,31 @@ def test_a_label_map_segmentation_of_another_tool_is_read(tmp_path: Path, series
     assert np.array_equal(
         read_segmentation(tmp_path / "other.dcm", series).labels, label_map.labels
     )
+
+
+def test_mask_that_is_written_again_is_the_same_file(tmp_path: Path, series: CtSeries) -> None:
+    label_map = labels_of(series, Artery.LAD, CORONARY)
+    paths = [
+        write_segmentation(label_map, series, Model(), tmp_path / f"{number}.dcm")
+        for number in (1, 2)
+    ]
+
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    segmentation = dcmread(paths[0])
+    header = series.instances[0]
+    assert (segmentation.ContentDate, segmentation.ContentTime) == (
+        header.AcquisitionDate,
+        header.AcquisitionTime,
+    )
+
+
+def test_mask_of_a_scan_without_dates_says_so_with_a_date_that_no_scan_has(
+    tmp_path: Path, series: CtSeries
+) -> None:
+    for what in ("Acquisition", "Content", "Series", "Study"):
+        for header in series.instances:
+            setattr(header, f"{what}Date", "")
+    path = write_segmentation(labels_of(series, CORONARY), series, Model(), tmp_path / "m.dcm")
+
+    assert dcmread(path).ContentDate == "19000101"
+    assert errors_of_dciodvfy(path) == []

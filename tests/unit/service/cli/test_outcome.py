@@ -12,6 +12,7 @@ from service.application.errors import (
     GIVEN_UP_CODES,
     JobGivenUp,
     ModelUnavailable,
+    Poison,
     ScoringTimedOut,
     StudyFailed,
     TooManyAttempts,
@@ -92,7 +93,9 @@ def test_nothing_but_a_refusal_exits_with_3_or_prints_to_stdout(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("given_up", [TooManyAttempts(3, "MemoryError"), ScoringTimedOut(840.0)])
+@pytest.mark.parametrize(
+    "given_up", [TooManyAttempts(3, "MemoryError"), Poison(3, "SIGKILL"), ScoringTimedOut(840.0)]
+)
 def test_study_that_the_service_gave_up_exits_with_1_and_says_the_way_out(
     given_up: JobGivenUp, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,7 +104,7 @@ def test_study_that_the_service_gave_up_exits_with_1_and_says_the_way_out(
 
         captured = capsys.readouterr()
         assert captured.out == ""
-        assert "Delete the study and send it again." in captured.err
+        assert "retry the study" in captured.err
         assert "Refused" not in captured.err
 
 
