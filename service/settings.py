@@ -5,6 +5,7 @@ Read by wiring only; use cases and adapters receive values.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from importlib.resources import files
@@ -28,6 +29,7 @@ from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.upload.archive import MIB, ArchiveLimits
 from service.adapters.storage.s3_location import S3Location
+from service.application.access import ASYMMETRIC_ALGORITHMS
 from service.application.jobs import LeaseTerms
 from service.application.webhooks import WebhookPolicy, check_allowed_urls, secret_bytes
 
@@ -204,6 +206,76 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="From which level on lines are logged."
     )
+
+    auth: Literal["off", "required"] = Field(
+        default="off",
+        description="off: only this machine's own requests are answered. required: each request "
+        "needs an API key (`cacscore keys`) or a bearer token.",
+    )
+    oidc_issuer: str | None = Field(
+        default=None, description="Issuer whose bearer tokens are accepted, beside API keys."
+    )
+    oidc_audience: str | None = Field(
+        default=None, description="What a token must have as audience; needed with an issuer."
+    )
+    oidc_jwks_url: str | None = Field(
+        default=None, description="Where the issuer's keys are; found by discovery when not set."
+    )
+    oidc_algorithms: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("RS256", "ES256"),
+        description="Signatures that are accepted, comma-separated; asymmetric ones only.",
+    )
+    oidc_leeway_s: float = Field(
+        default=60.0, ge=0, le=600, description="How far the clocks may be apart."
+    )
+    oidc_tenant_claim: str | None = Field(
+        default=None, description="Claim that names the tenant; without it all are of one tenant."
+    )
+    oidc_scope_claim: str = Field(default="scope", description="Claim that holds the scopes.")
+    oidc_scope_prefix: str = Field(
+        default="cacscore:", description="What stands before read, write and admin in that claim."
+    )
+    rate_limit_per_s: float = Field(
+        default=50.0,
+        ge=0,
+        description="Requests a second of each key in the long run; 0: no limit.",
+    )
+    rate_limit_burst: PositiveInt = Field(
+        default=200, description="Requests that each key may send at once after a pause."
+    )
+    uploads_at_once: PositiveInt = Field(
+        default=4, description="Uploads that each key may have under way in one gateway."
+    )
+
+    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @classmethod
+    def _check_oidc_url(cls, value: str | None) -> str | None:
+        if value is None or value.startswith("https://"):
+            return value
+        if re.match(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|$)", value):
+            return value
+        raise ValueError("must begin with https://; http:// is taken of this machine only.")
+
+    @field_validator("oidc_algorithms", mode="before")
+    @classmethod
+    def _split_algorithms(cls, value: object) -> object:
+        return cls._split_providers(value)
+
+    @field_validator("oidc_algorithms")
+    @classmethod
+    def _check_algorithms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or set(value) - ASYMMETRIC_ALGORITHMS:
+            raise ValueError(f"must be some of {', '.join(sorted(ASYMMETRIC_ALGORITHMS))}.")
+        return value
+
+    @model_validator(mode="after")
+    def _check_oidc(self) -> Self:
+        if self.oidc_issuer is not None and self.oidc_audience is None:
+            raise ValueError(
+                "CACSCORE_OIDC_ISSUER needs CACSCORE_OIDC_AUDIENCE: a token made for another "
+                "service must not open this one."
+            )
+        return self
 
     @field_validator("onnx_providers", mode="before")
     @classmethod

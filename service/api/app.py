@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
 from calcium_scoring.version import __version__
 from service.adapters.logs.json_logs import configure_logging
+from service.api.access import authorize
+from service.api.body_limit import BodyLimit
 from service.api.docs_page import DOCS_HEADERS, docs_page
 from service.api.documentation import DESCRIPTION, TITLE, build_openapi
 from service.api.middleware import RequestGuard
@@ -21,6 +23,7 @@ from service.api.routes import jobs, metrics, operations, results, studies
 from service.api.telemetry import GatewayTelemetry
 from service.api.webhooks import deliver_forever
 from service.api.wiring import gateway_parts, metric_sources
+from service.api.wiring_access import gateway_access
 from service.settings import Settings
 
 
@@ -35,6 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry.start(chosen.otlp_endpoint)
         app.state.parts = gateway_parts(chosen, telemetry)
         telemetry.metrics.watch(metric_sources(app.state.parts))
+        app.state.access = gateway_access(chosen)
         helpers = [
             asyncio.create_task(reap_forever(app.state.parts)),
             asyncio.create_task(deliver_forever(app.state.parts)),
@@ -56,7 +60,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # The framework's pages load their scripts from elsewhere; a hospital has no elsewhere.
         docs_url=None,
         redoc_url=None,
+        # Every route, whoever adds it, is behind the door.
+        dependencies=[Depends(authorize)],
     )
+    app.add_middleware(BodyLimit)
     app.add_middleware(RequestGuard, telemetry=telemetry)
     # Results first: the path of an export looks like that of a study.
     routers = (results.router, studies.router, jobs.router, operations.router, metrics.router)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from calcium_scoring.version import __version__
+from service.api.access import OPEN_PATHS
 from service.api.problems import PROBLEM_MEDIA_TYPE
 from service.api.schemas import ProblemResponse
 from service.api.uploads import FORM, FORM_FIELD
@@ -48,6 +49,8 @@ SUBMIT_BODY: Final[dict[str, Any]] = {
 
 _REASONS: Final = {
     400: "The form cannot be read.",
+    401: "No API key or bearer token, or one that is not valid.",
+    403: "The key or token may not do this; or authentication is off and the caller is elsewhere.",
     404: "There is no such study, or no such slice, file or version of its result.",
     406: "It is not available in an accepted type; `evidence.available` lists those that are.",
     408: "The upload stalled or took too long.",
@@ -55,7 +58,17 @@ _REASONS: Final = {
     413: "The upload exceeds a limit.",
     415: "The body has a type that is not accepted.",
     422: "The upload or a parameter is refused, or the study could not be scored.",
+    429: "The caller asks too often, or has too many uploads under way; see `Retry-After`.",
     503: "A part of the service is unavailable; see `Retry-After`.",
+}
+
+SECURITY_SCHEMES: Final[dict[str, Any]] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (`cacscore keys create`) or a token of the identity provider.",
+    },
+    "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
 
@@ -99,8 +112,13 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
     # The framework's own shape of a 422 is never sent.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for path in document["paths"].values():
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    for name, path in document["paths"].items():
         for operation in path.values():
+            if name not in OPEN_PATHS:
+                operation["security"] = [{scheme: []} for scheme in SECURITY_SCHEMES]
+                for status, answer in problems(401, 403, 413, 429, 503).items():
+                    operation["responses"].setdefault(str(status), answer)
             responses = operation["responses"]
             schema = str(responses.get("422", {}).get("content", {}).get("application/json"))
             if "HTTPValidationError" in schema:

@@ -24,6 +24,11 @@ _HEADERS: Final = {
     # What is served belongs to a patient: no cache keeps it, no browser guesses its type.
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
+    # Nothing that is served is a page, and no page of anybody may show or embed it.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
 }
 
 

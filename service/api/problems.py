@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
@@ -24,8 +25,13 @@ from service.application.errors import (
     CallbackNotAllowed,
     DependencyUnavailable,
     InvalidCursor,
+    InvalidTenant,
     JobGivenUp,
     JobHasEnded,
+    KeyNotFound,
+    NotAllowed,
+    NotAuthenticated,
+    OnlyLocal,
     ResultVersionNotFound,
     RetryNotPossible,
     RiskAgeOutOfRange,
@@ -38,6 +44,7 @@ from service.application.errors import (
     StudyFailed,
     StudyNotFound,
     TooBusy,
+    TooManyRequests,
 )
 from service.application.problem import Problem
 
@@ -66,6 +73,12 @@ STATUS_OF_ERROR: Final[dict[type[CacscoreError], HTTPStatus]] = {
     RiskAgeOutOfRange: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidCursor: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    NotAuthenticated: HTTPStatus.UNAUTHORIZED,
+    NotAllowed: HTTPStatus.FORBIDDEN,
+    OnlyLocal: HTTPStatus.FORBIDDEN,
+    TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
+    InvalidTenant: HTTPStatus.UNPROCESSABLE_ENTITY,
+    KeyNotFound: HTTPStatus.NOT_FOUND,
     DependencyUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     CacscoreError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -134,8 +147,12 @@ def _on_cacscore_error(request: Request, error: Exception) -> Response:
     retry_after_s = next(
         (RETRY_AFTER_S[kind] for kind in type(error).__mro__ if kind in RETRY_AFTER_S), None
     )
+    if isinstance(error, TooManyRequests):
+        retry_after_s = max(1, math.ceil(error.retry_after_s))
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     request.state.problem_code = problem.code
+    if isinstance(error, NotAuthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
     return problem_response(problem, status_of(error), headers)
 
 

@@ -28,6 +28,11 @@ DEFAULT_TENANT: Final = "default"
 TENANT_PATTERN: Final = r"[a-z0-9][a-z0-9_-]{0,62}"
 """Letters, digits, ``-`` and ``_``; begins with a letter or digit."""
 
+ASYMMETRIC_ALGORITHMS: Final = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+"""Signatures of tokens that only the provider can make (RFC 7518 3.1, RFC 8037)."""
+
 KEY_PREFIX: Final = "cacs"
 _KEY_ID_BYTES: Final = 6
 _SECRET_BYTES: Final = 32

@@ -66,8 +66,8 @@ class StudyStore(Protocol):
         folder: str,
         sha256: str,
         size_bytes: int,
-        request: JobRequest = ROUTINE_REQUEST,
         tenant: str = DEFAULT_TENANT,
+        request: JobRequest = ROUTINE_REQUEST,
     ) -> bool:
         """Record a study and its queued job together; False where the study is known already."""
         ...

@@ -54,8 +54,8 @@ def submit_study(
     artefacts: ArtefactStore,
     queue: JobQueue,
     limits: ArchiveLimits,
-    request: JobRequest = ROUTINE_REQUEST,
     tenant: str = DEFAULT_TENANT,
+    request: JobRequest = ROUTINE_REQUEST,
 ) -> StudyJob:
     """Record an upload and have it scored; the same bytes again are the same study.
 
@@ -82,8 +82,8 @@ def submit_study(
             folder=folder,
             sha256=upload.sha256,
             size_bytes=upload.size_bytes,
-            request=request,
             tenant=tenant,
+            request=request,
         )
     except BaseException:
         artefacts.remove(folder)

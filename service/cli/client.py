@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
@@ -14,6 +15,8 @@ import httpx
 from service.application.problem import Problem
 from service.application.report_document import ReportDocument
 from service.cli.outcome import CommandFailed, UsageMistake, failed_study
+
+API_KEY_VARIABLE: Final = "CACSCORE_API_KEY"
 
 CHUNK_BYTES: Final = 1 << 20
 
@@ -47,12 +50,21 @@ class ServiceClient:
     something else.
     """
 
-    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """``api_key`` is that of the environment (CACSCORE_API_KEY) where it is not given."""
         self.url = url.rstrip("/")
+        key = api_key or os.environ.get(API_KEY_VARIABLE)
         try:
             self._http = httpx.Client(
                 base_url=self.url,
                 timeout=TIMEOUT,
+                headers={} if not key else {"Authorization": f"Bearer {key}"},
                 transport=transport,
                 # A proxy of the environment would look for this machine's service on itself.
                 trust_env=not is_this_machine(httpx.URL(self.url).host),
@@ -163,6 +175,11 @@ def is_this_machine(host: str) -> bool:
     except ValueError:
         return False
     return address.is_loopback or address.is_unspecified
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address to listen on is one that only this machine reaches."""
+    return is_this_machine(host) and host not in {"0.0.0.0", "::", ""}  # noqa: S104 - compared
 
 
 def _retry_after_s(response: httpx.Response) -> float:

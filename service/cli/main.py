@@ -21,6 +21,7 @@ from calcium_scoring.volume.patient import Sex
 from calcium_scoring.volume.segmentation_kind import SegmentationKind
 from service.application.jobs import Priority
 from service.application.report_document import INTENDED_USE
+from service.cli.audit_commands import audit_app
 from service.cli.choices import (
     ScoreChoices,
     given_facts,
@@ -28,6 +29,7 @@ from service.cli.choices import (
 from service.cli.console import stdout
 from service.cli.database_commands import db_app
 from service.cli.job_commands import add_job_commands
+from service.cli.key_commands import keys_app
 from service.cli.outcome import EXIT_CODES_HELP, ExitCode, needs_extra, run_guarded
 
 DEFAULT_PORT: Final = 8000
@@ -96,6 +98,14 @@ SexOption = Annotated[
 GroupOption = Annotated[
     RaceOrEthnicity | None,
     typer.Option(help="Race or ethnicity in the words of MESA, for its percentile and risk."),
+]
+
+ApiKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Key of the service. Other users of this machine see options; the variable "
+        "CACSCORE_API_KEY they do not."
+    ),
 ]
 
 OutFolderOption = Annotated[
@@ -479,7 +489,9 @@ def key() -> None:
 def serve(
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on. Beyond this machine there is no access control."),
+        typer.Option(
+            help="Address to listen on; beyond this machine only with CACSCORE_AUTH=required."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
@@ -524,6 +536,7 @@ def submit(
     timeout: Annotated[
         float, typer.Option(help="With --wait: give up waiting after so many seconds.", min=1)
     ] = DEFAULT_WAIT_S,
+    api_key: ApiKeyOption = None,
     priority: Annotated[
         Priority, typer.Option(help="stat is scored before every routine study.")
     ] = Priority.ROUTINE,
@@ -542,6 +555,7 @@ def submit(
         waits=wait,
         wants_json=as_json,
         timeout_s=timeout,
+        api_key=api_key,
         params={
             "priority": priority.value,
             **({} if callback_url is None else {"callback_url": callback_url}),
@@ -601,6 +615,8 @@ def demo(
 
 
 app.add_typer(db_app, name="db")
+app.add_typer(keys_app, name="keys")
+app.add_typer(audit_app, name="audit")
 add_job_commands(app)
 
 

@@ -31,6 +31,7 @@ from service.adapters.database.engine import open_engine
 from service.adapters.database.schema import upgrade_schema
 from service.adapters.queue.celery_queue import celery_app
 from service.application.report_document import INTENDED_USE
+from service.cli.client import is_loopback
 from service.cli.console import say
 from service.cli.embedded.broker import Broker, choose_broker
 from service.cli.embedded.supervisor import ChildSpec, EmbeddedServiceFailed, Supervisor
@@ -76,12 +77,19 @@ def run_embedded_service(
     Raises
     ------
     UsageMistake
-        If the port or the data folder cannot be had.
+        If the port or the data folder cannot be had, or the address is not this machine's own
+        while authentication is off.
     CommandFailed
         If a part does not start or cannot be kept alive.
     """
     # Before the parts are started: each of them would end with the same complaint.
     settings = settings_from_environment()
+    if settings.auth == "off" and not is_loopback(host):
+        raise UsageMistake(
+            f"Without authentication nobody but this machine is served: {host} is no loopback "
+            "address. Set CACSCORE_AUTH=required and make keys with `cacscore keys create`, or "
+            "listen on 127.0.0.1."
+        )
     try:
         data_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

@@ -28,13 +28,14 @@ def submit(
     waits: bool,
     wants_json: bool,
     timeout_s: float,
+    api_key: str | None = None,
     params: Mapping[str, str] | None = None,
 ) -> None:
     """Upload a zip or a folder; print the study, or with ``waits`` its report.
 
     ``params`` are those of ``POST /studies``, such as the priority.
     """
-    with ServiceClient(url) as client, zip_of(path) as archive:
+    with ServiceClient(url, api_key=api_key) as client, zip_of(path) as archive:
         study = upload_with_progress(client, archive, params=params)
         if not waits:
             print_study(client, study, wants_json=wants_json)

@@ -118,9 +118,9 @@ def raw_zip(
 def local_header(entry: Entry) -> bytes:
     """Return a local file header (APPNOTE 4.3.7)."""
     f = _fields(entry, entry.local)
-    name, extra = bytes(f["name"]), bytes(f["extra"])  # type: ignore[arg-type]
+    name, extra = bytes(f["name"]), bytes(f["extra"])
     return (
-        (bytes(f["signature"]) or b"PK\x03\x04")  # type: ignore[arg-type]
+        (bytes(f["signature"]) or b"PK\x03\x04")
         + struct.pack(
             "<5H3I2H",
             *(20, f["flags"], f["method"], 0, 0x21),
@@ -135,9 +135,9 @@ def local_header(entry: Entry) -> bytes:
 def central_header(entry: Entry, offset: int) -> bytes:
     """Return a record of the directory (APPNOTE 4.3.12)."""
     f = _fields(entry, {"offset": offset, **entry.central})
-    name, extra = bytes(f["name"]), bytes(f["extra"])  # type: ignore[arg-type]
+    name, extra = bytes(f["name"]), bytes(f["extra"])
     return (
-        (bytes(f["signature"]) or b"PK\x01\x02")  # type: ignore[arg-type]
+        (bytes(f["signature"]) or b"PK\x01\x02")
         + struct.pack(
             "<6H3I5H2I",
             *(3 << 8 | 20, 20, f["flags"], f["method"], 0, 0x21),

@@ -118,7 +118,7 @@ def test_upload_that_stalls_is_given_up(service: Service) -> None:
     url = service.client.base_url
     with socket.create_connection((url.host, url.port or 80)) as connection:
         connection.sendall(
-            b"POST /studies HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\n"
+            b"POST /studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/zip\r\n"
             b"Content-Length: 1000\r\n\r\nPK"
         )
         connection.settimeout(10.0)
@@ -131,7 +131,7 @@ def test_client_that_goes_away_leaves_nothing(service: Service) -> None:
     url = service.client.base_url
     with socket.create_connection((url.host, url.port or 80)) as connection:
         connection.sendall(
-            b"POST /studies HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\n"
+            b"POST /studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/zip\r\n"
             b"Content-Length: 1000\r\n\r\nPK"
         )
     assert service.client.get("/healthz").status_code == 200

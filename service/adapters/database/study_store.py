@@ -109,8 +109,8 @@ class SqlStudyStore:
         folder: str,
         sha256: str,
         size_bytes: int,
-        request: JobRequest = ROUTINE_REQUEST,
         tenant: str = DEFAULT_TENANT,
+        request: JobRequest = ROUTINE_REQUEST,
     ) -> bool:
         """Record a study and its queued job together; False where the study is known already."""
         now = self._now()

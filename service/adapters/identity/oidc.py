@@ -17,13 +17,14 @@ from typing import Any, Final
 import jwt
 from jwt import PyJWKClient
 
-from service.application.access import DEFAULT_TENANT, Principal, Scope, check_tenant
-from service.application.errors import IdentityProviderUnavailable, InvalidTenant, NotAuthenticated
-
-ASYMMETRIC_ALGORITHMS: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+from service.application.access import (
+    ASYMMETRIC_ALGORITHMS,
+    DEFAULT_TENANT,
+    Principal,
+    Scope,
+    check_tenant,
 )
-"""What may be pinned: signatures that only the provider can make (RFC 7518 3.1, RFC 8037)."""
+from service.application.errors import IdentityProviderUnavailable, InvalidTenant, NotAuthenticated
 
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 _TIMEOUT_S: Final = 10.0

@@ -11,6 +11,7 @@ from typing import IO, Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from service.api.access import Caller
 from service.api.documentation import binary, problems
 from service.api.errors import NotAcceptable
 from service.api.negotiation import preferred_type
@@ -106,6 +107,7 @@ class ArtefactsResponse(ResponseModel):
 )
 def get_export(
     parts: Parts,
+    caller: Caller,
     table_format: Annotated[
         ExportFormat, Query(alias="format", description="`csv` (RFC 4180) or `parquet`.")
     ] = ExportFormat.CSV,
@@ -115,7 +117,7 @@ def get_export(
     Numbers are unrounded and carry their unit in the name of the column; what is not known is
     empty. `parquet` needs pyarrow beside the gateway.
     """
-    rows, columns = exported_rows(parts.store, parts.artefacts), column_names()
+    rows, columns = exported_rows(parts.store, parts.artefacts, caller.tenant), column_names()
     name = f"cacscore-studies.{table_format.value}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     if table_format is ExportFormat.CSV:

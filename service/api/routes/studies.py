@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from service.api.access import Caller, Door, caller_of
 from service.api.documentation import SUBMIT_BODY, binary, problems
 from service.api.errors import NotAcceptable
 from service.api.negotiation import preferred_type
@@ -81,6 +82,7 @@ async def submit(
     request: Request,
     response: Response,
     parts: Parts,
+    door: Door,
     priority: Annotated[
         Priority, Query(description="`stat` is begun before every `routine` study.")
     ] = Priority.ROUTINE,
@@ -102,8 +104,10 @@ async def submit(
     """
     if callback_url is not None:
         parts.webhook_policy.check(callback_url)
+    caller = caller_of(request)
     await run_in_threadpool(_refuse_without_room, parts)
     async with (
+        door.uploads.taken_by(caller),
         parts.admission.place(),
         received_upload(request, parts.artefacts, parts.upload_limits) as upload,
     ):
@@ -115,8 +119,10 @@ async def submit(
             artefacts=parts.artefacts,
             queue=parts.queue,
             limits=parts.archive_limits,
+            tenant=caller.tenant,
             request=JobRequest(priority, callback_url=callback_url),
         )
+    await run_in_threadpool(door.audit.append, caller, "study received", study.study_id)
     response.headers["Location"] = f"/studies/{study.study_id}"
     return StudyResponse.of(study)
 
@@ -124,13 +130,14 @@ async def submit(
 @router.get("", summary="List studies", responses=problems(422, 503))
 def list_studies(
     parts: Parts,
+    caller: Caller,
     limit: Annotated[int, Query(ge=1, le=200, description="At most so many studies.")] = 50,
     cursor: Annotated[
         str | None, Query(max_length=200, description="`next_cursor` of the page before.")
     ] = None,
 ) -> StudyPageResponse:
     """List studies, the newest first."""
-    return StudyPageResponse.of(parts.store.page(limit=limit, cursor=cursor))
+    return StudyPageResponse.of(parts.store.page(limit=limit, cursor=cursor, tenant=caller.tenant))
 
 
 @router.get("/{study_id}", summary="Status of a study", responses=problems(404, 503))
