@@ -243,7 +243,7 @@ class Settings(BaseSettings):
     rate_limit_burst: PositiveInt = Field(
         default=200, description="Requests that each key may send at once after a pause."
     )
-    uploads_at_once: PositiveInt = Field(
+    uploads_at_once_per_key: PositiveInt = Field(
         default=4, description="Uploads that each key may have under way in one gateway."
     )
 

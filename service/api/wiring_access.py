@@ -20,7 +20,7 @@ def gateway_access(settings: Settings) -> Access:
         if settings.auth == "required"
         else None,
         buckets=_buckets(settings),
-        uploads=UploadSlots(settings.uploads_at_once),
+        uploads=UploadSlots(settings.uploads_at_once_per_key),
         audit=SqlAuditLog(engine),
     )
 

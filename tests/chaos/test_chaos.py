@@ -23,8 +23,9 @@ import pytest
 
 from calcium_scoring.scoring.conventions import CONVENTIONS
 from service.adapters.onnx.segmenter import OnnxSegmenter
-from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, RESULT_FILES
-from service.application.score_series import score_series, write_artefacts
+from service.application.artefact_names import MASK_DICOM, MASK_NIFTI
+from service.application.score_series import score_series
+from service.application.write_artefacts import write_artefacts
 from service.settings import DEFAULT_MODEL_PATH
 from tests.chaos.processes import ServiceUnderTest, kill, running_service, shuffled
 from tests.fakes import write_study_zip, write_threshold_model
@@ -89,8 +90,7 @@ def undisturbed(archive: Path, folder: Path, model: Path) -> dict[str, bytes]:
         segmenter=OnnxSegmenter(model, threads=1),
         protocol=CONVENTIONS["literature"],
     )
-    write_artefacts(scored, out)
-    return {name: (out / name).read_bytes() for name in RESULT_FILES}
+    return {name: (out / name).read_bytes() for name in write_artefacts(scored, out)}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

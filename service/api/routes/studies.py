@@ -78,7 +78,7 @@ class MaskFormat(StrEnum):
         **problems(400, 408, 413, 415, 422, 503),
     },
 )
-async def submit(
+async def submit(  # noqa: PLR0917 - the framework passes them by name
     request: Request,
     response: Response,
     parts: Parts,
