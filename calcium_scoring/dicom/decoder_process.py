@@ -2,7 +2,7 @@
 
 Decoders are C and C++: a damaged JPEG-LS stream makes GDCM abort the whole process, and some cut
 ones keep CharLS busy for seconds. Here only the child dies; the series is refused, and whoever
-reads it lives on. One child decodes all slices of a series, one after the other.
+reads it lives on. One child decodes slices one after the other; a long series has several.
 
 A child that does not start, or that lacks a decoder, is a fault of the installation and is never
 reported as one of the series.

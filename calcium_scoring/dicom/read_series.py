@@ -12,10 +12,12 @@ import math
 import mmap
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 import numpy as np
@@ -69,8 +71,12 @@ PIXEL_ANISOTROPY_TOLERANCE_MM: Final = 0.001
 
 
 READING_THREADS: Final = min(4, os.cpu_count() or 1)
-"""Uncompressed slices are read by this many threads: copying and converting need no Python. Our
-choice; more gain little."""
+"""Slices are read by at most this many threads: copying and converting need no Python. Our choice;
+more gain little."""
+
+SLICES_A_DECODER: Final = 40
+"""Compressed slices for which one more decoder is started: it takes as long to start as to decode
+some forty slices. Our choice."""
 
 BLANK_HU: Final = -500.0
 """A slice with nothing above this shows no patient, only air; our choice."""
@@ -200,24 +206,44 @@ def _decode(
 
 
 def _read_first_images(stack: SliceStack, hu: HuValues, decoder: DecoderProcess) -> None:
-    """Read the first image of each position into ``hu``, uncompressed ones on several cores."""
+    """Read the first image of each position into ``hu``, on several cores where that pays."""
     images = [at_one_place[0] for at_one_place in stack.positions]
-    # There is one decoder, and it answers one at a time.
-    threads = READING_THREADS if all(map(is_uncompressed, images)) else 1
+    threads = _thread_count(images)
+    is_over = Event()
 
-    def read_part(indices: NDArray[np.intp]) -> None:
+    def read_part(indices: NDArray[np.intp], decoder: DecoderProcess) -> None:
         reader = PixelReader(decoder)
         for index in indices:
+            if is_over.is_set():
+                return
             reader.read_hu(images[index], hu[index])
 
     # Neighbouring slices share tables of pages: each thread takes a run of them.
-    parts = np.array_split(np.arange(len(images)), threads)
+    runs = np.array_split(np.arange(len(images)), threads)
     if threads == 1:
-        read_part(parts[0])
+        read_part(runs[0], decoder)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        for part in [pool.submit(read_part, indices) for indices in parts]:
-            part.result()
+    with ExitStack() as more, ThreadPoolExecutor(threads) as pool:
+        # A decoder answers one at a time; its process starts with its first compressed slice.
+        others = (more.enter_context(decoder_process()) for _ in range(1, threads))
+        decoders = [decoder, *others]
+        parts = [pool.submit(read_part, run, one) for run, one in zip(runs, decoders, strict=True)]
+        try:
+            for done in as_completed(parts):
+                done.result()
+        finally:
+            # After the first refusal, or a time limit, nobody needs the others' slices.
+            is_over.set()
+
+
+def _thread_count(images: Sequence[ImageFile]) -> int:
+    compressed = sum(not is_uncompressed(image) for image in images)
+    if compressed == 0:
+        return READING_THREADS
+    # Each decoder would hold the whole of a file of several frames.
+    if any(image.frame_count > 1 for image in images):
+        return 1
+    return min(READING_THREADS, max(1, compressed // SLICES_A_DECODER))
 
 
 def _untouched(shape: tuple[int, int, int], *, is_whole: bool) -> HuValues:
