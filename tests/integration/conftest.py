@@ -141,7 +141,11 @@ class Service:
 
     def work(self) -> None:
         """Make one attempt at every queued job."""
-        for job_id in self.parts.store.due_for_announcement(announced_before=None):
+        self.work_on(self.parts.store.due_for_announcement(announced_before=None))
+
+    def work_on(self, job_ids: list[str]) -> None:
+        """Make one attempt at each of these jobs."""
+        for job_id in job_ids:
             run_job(
                 job_id,
                 store=self.parts.store,

@@ -17,7 +17,7 @@ def open_tracing(endpoint: str | None, *, service_name: str) -> Tracing:
     """
     if endpoint is None:
         return NoTracing()
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+    if find_spec("opentelemetry.sdk") is None or find_spec("opentelemetry.exporter") is None:
         raise DependencyUnavailable(
             "CACSCORE_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: "
             "pip install 'cacscore[tracing]'."
