@@ -115,7 +115,8 @@ def _other_lines(results: dict[str, Any]) -> Iterator[str]:
     yield (
         f"- Two workers of one thread each score {ratio:.2f} times what one does, by the clock "
         f"(goal {WORKERS_GOAL:g}): {_seconds(workers['alone'])} s for one scan alone, "
-        f"{_seconds(workers['two'])} s for two scans at once."
+        f"{_seconds(workers['two'])} s for each of two scans at once, "
+        f"{2.0 * workers['alone']['cpu_s'] / workers['two']['cpu_s']:.2f} by time of the processor."
     )
     ours = reading["cacscore"]
     yield (
