@@ -8,6 +8,8 @@ STAMP_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 CHECKED := calcium_scoring service model_training tests
 PYTEST_WORKERS ?= 2
+export CHAOS_STUDIES ?= 100
+export CHAOS_KILLS ?= 200
 EVALUATION_PATIENTS ?= 60
 EVALUATION_WORKERS ?= 1
 ABLATION_PATIENTS ?= 144
@@ -18,7 +20,7 @@ LOAD_CLIENTS ?= 200
 LOAD_SECONDS ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench-read load audit clean
+.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench-read chaos load audit clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,9 +48,12 @@ demo: setup ## score a simulated patient through the whole service; prints score
 	$(BIN)/cacscore demo --out demo-output
 
 test: setup-dev ## run every test that needs no special machine
-	$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not gpu and not e2e"
+	$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not gpu and not e2e and not chaos"
 	@# One service scores for all end-to-end tests: they run in one process, with the cores to themselves.
 	$(BIN)/pytest -m "e2e and not gpu"
+
+chaos: setup-dev ## kill every part of the service at every stage; CHAOS_STUDIES, CHAOS_KILLS set the size
+	$(BIN)/pytest -m chaos -p no:randomly tests/chaos
 
 check: lint types imports openapi-check ## everything that reads the code without running the tests
 

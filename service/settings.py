@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from importlib.resources import files
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -28,6 +29,7 @@ from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.upload.archive import MIB, ArchiveLimits
 from service.adapters.storage.s3_location import S3Location
 from service.application.jobs import LeaseTerms
+from service.application.webhooks import WebhookPolicy, check_allowed_urls, secret_bytes
 
 DEFAULT_MODEL_PATH: Final = Path(str(files("service.adapters.onnx") / "calcium_segmenter.onnx"))
 
@@ -134,6 +136,19 @@ class Settings(BaseSettings):
         description="/readyz fails when a study waits for so long while no worker does anything.",
     )
 
+    webhook_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Where callbacks may go: URLs, comma-separated; also all paths below each.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Key of their signatures: whsec_ and the base64 of 24 to 64 random bytes.",
+    )
+    webhook_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description="Networks (10.0.0.0/8, ...) they may reach although these are not public.",
+    )
+
     worker_processes: PositiveInt = Field(
         default=1, description="Studies that a worker scores at once; one for each GPU."
     )
@@ -195,6 +210,26 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(name.strip() for name in value.split(",") if name.strip())
+
+    @field_validator("webhook_urls", "webhook_networks", mode="before")
+    @classmethod
+    def _split_lists(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(one.strip() for one in value.split(",") if one.strip())
+
+    @field_validator("webhook_urls")
+    @classmethod
+    def _check_webhook_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        check_allowed_urls(value)
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_webhook_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            secret_bytes(value.get_secret_value())
+        return value
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
@@ -260,6 +295,14 @@ class Settings(BaseSettings):
             heartbeat_interval=timedelta(seconds=self.heartbeat_s),
             max_attempts=self.max_attempts,
             retry_delay=timedelta(seconds=self.retry_delay_s),
+        )
+
+    @property
+    def webhook_policy(self) -> WebhookPolicy:
+        """Where callbacks may go and how they are signed."""
+        secret = self.webhook_secret
+        return WebhookPolicy(
+            self.webhook_urls, None if secret is None else secret.get_secret_value()
         )
 
     @property

@@ -19,6 +19,7 @@ from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
 from service.api.routes import jobs, metrics, operations, studies
 from service.api.telemetry import GatewayTelemetry
+from service.api.webhooks import deliver_forever
 from service.api.wiring import gateway_parts, metric_sources
 from service.settings import Settings
 
@@ -34,13 +35,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry.start(chosen.otlp_endpoint)
         app.state.parts = gateway_parts(chosen, telemetry)
         telemetry.metrics.watch(metric_sources(app.state.parts))
-        reaper = asyncio.create_task(reap_forever(app.state.parts))
+        helpers = [
+            asyncio.create_task(reap_forever(app.state.parts)),
+            asyncio.create_task(deliver_forever(app.state.parts)),
+        ]
         try:
             yield
         finally:
-            reaper.cancel()
-            with suppress(asyncio.CancelledError):
-                await reaper
+            for helper in helpers:
+                helper.cancel()
+                with suppress(asyncio.CancelledError):
+                    await helper
             await run_in_threadpool(telemetry.close)
 
     app = FastAPI(

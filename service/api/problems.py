@@ -20,6 +20,7 @@ from calcium_scoring.errors import (
 from service.api.errors import MalformedForm, NotAcceptable, UnsupportedMediaType, UploadTimedOut
 from service.api.schemas import ProblemResponse
 from service.application.errors import (
+    CallbackNotAllowed,
     DependencyUnavailable,
     InvalidCursor,
     JobGivenUp,
@@ -53,6 +54,7 @@ STATUS_OF_ERROR: Final[dict[type[CacscoreError], HTTPStatus]] = {
     ScoreNotReady: HTTPStatus.CONFLICT,
     StudyBusy: HTTPStatus.CONFLICT,
     JobHasEnded: HTTPStatus.CONFLICT,
+    CallbackNotAllowed: HTTPStatus.UNPROCESSABLE_ENTITY,
     StudyCancelled: HTTPStatus.CONFLICT,
     RetryNotPossible: HTTPStatus.CONFLICT,
     ResultVersionNotFound: HTTPStatus.NOT_FOUND,

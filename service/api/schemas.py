@@ -35,6 +35,7 @@ from service.application.jobs import (
 )
 from service.application.operations import SeenWorker
 from service.application.problem import Problem
+from service.application.webhooks import LONGEST_URL
 
 RiskCategory = Literal["0", "1-10", "11-100", "101-400", ">400"]
 CacDrsCategory = Literal["A0", "A1", "A2", "A3"]
@@ -893,7 +894,10 @@ class RerunRequest(RequestModel):
     """Named table of HU thresholds by tube voltage."""
     priority: Priority = Priority.ROUTINE
     """`stat` is begun before `routine`."""
+    callback_url: str | None = Field(default=None, max_length=LONGEST_URL)
+    """Is told of the end; by default the URL of the job before."""
 
     def request(self) -> JobRequest:
         """Return what the record is asked for."""
-        return JobRequest(self.priority, JobOptions(self.protocol, self.tube_voltage_table))
+        options = JobOptions(self.protocol, self.tube_voltage_table)
+        return JobRequest(self.priority, options, self.callback_url)

@@ -12,11 +12,13 @@ from fastapi import Depends, Request
 from calcium_scoring.upload.archive import ArchiveLimits
 from service.adapters.database.engine import open_engine
 from service.adapters.database.operations_record import SqlOperationsRecord
+from service.adapters.database.outbox import SqlWebhookOutbox
 from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.metrics.prometheus_metrics import GatewayMetrics, Sources
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
 from service.adapters.storage.open_store import open_artefact_store
+from service.adapters.webhooks.pinned_http import PinnedHttpSender
 from service.api.admission import Admission, AdmissionLimits
 from service.api.telemetry import GatewayTelemetry
 from service.api.uploads import UploadLimits
@@ -24,6 +26,7 @@ from service.application.errors import QueueUnavailable
 from service.application.jobs import Priority
 from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
+from service.application.webhooks import WebhookOutbox, WebhookPolicy, WebhookSender
 from service.settings import Settings
 
 
@@ -40,6 +43,9 @@ class GatewayParts:
     model_path: Path
     reaper_interval: timedelta
     unattended_after: timedelta
+    outbox: WebhookOutbox
+    webhook_sender: WebhookSender
+    webhook_policy: WebhookPolicy
     admission: Admission
     queue_length: int
     metrics: GatewayMetrics
@@ -103,6 +109,9 @@ def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayPar
         ),
         queue_length=settings.queue_length,
         metrics=telemetry.metrics,
+        outbox=SqlWebhookOutbox(engine),
+        webhook_sender=PinnedHttpSender(settings.webhook_networks),
+        webhook_policy=settings.webhook_policy,
     )
 
 

@@ -11,6 +11,7 @@ CacscoreError
 ├── RiskAgeOutOfRange        the equation of a risk does not hold at that age
 ├── InvalidCursor            a page of studies was asked for with a cursor we did not give out
 ├── StudyBusy                a job of the study is queued or running already
+├── CallbackNotAllowed       a callback was asked for that the operator has not allowed
 ├── JobHasEnded              a job that is over cannot be cancelled
 ├── StudyCancelled           its job was cancelled before there was a score
 ├── RetryNotPossible         the study has a score, or was refused and its upload is gone
@@ -149,6 +150,13 @@ class StudyBusy(CacscoreError):
         super().__init__(
             f"The study is {status}; wait for its end, or cancel it first.", status=status
         )
+
+
+class CallbackNotAllowed(CacscoreError):
+    """A callback was asked for that the operator has not allowed."""
+
+    code = "callback_not_allowed"
+    title = "The callback is not allowed"
 
 
 class JobHasEnded(CacscoreError):

@@ -77,6 +77,13 @@ class Stage(StrEnum):
     FINISHED = "finished"
 
 
+LONGEST_RETRY_DELAY: Final = timedelta(minutes=10)
+"""A job that is tried often waits no longer than this between attempts; our choice."""
+
+_LARGEST_EXPONENT: Final = 10
+"""Beyond it every delay is the longest one."""
+
+
 @dataclass(frozen=True)
 class LeaseTerms:
     """How long a worker may be silent, and how often a job is tried; times are our choice."""
@@ -96,7 +103,8 @@ class LeaseTerms:
 
     def delay_after(self, attempt: int) -> timedelta:
         """Return how long to wait after this attempt failed for a passing reason."""
-        return self.retry_delay * float(4 ** (attempt - 1))
+        growth = 4.0 ** min(attempt - 1, _LARGEST_EXPONENT)
+        return min(self.retry_delay * growth, LONGEST_RETRY_DELAY)
 
 
 @dataclass(frozen=True)

@@ -437,6 +437,10 @@ def submit(
     priority: Annotated[
         Priority, typer.Option(help="stat is scored before every routine study.")
     ] = Priority.ROUTINE,
+    callback_url: Annotated[
+        str | None,
+        typer.Option(help="URL that the service tells when the study has ended, if it may."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send a series to a service."""
@@ -448,7 +452,10 @@ def submit(
         waits=wait,
         wants_json=as_json,
         timeout_s=timeout,
-        params={"priority": priority.value},
+        params={
+            "priority": priority.value,
+            **({} if callback_url is None else {"callback_url": callback_url}),
+        },
     )
 
 

@@ -291,6 +291,34 @@ def test_lost_worker_gives_its_job_back_at_once_and_the_failure_names_its_signal
     assert "SIGKILL" in problem.detail
 
 
+@pytest.mark.parametrize("hours", [-48, 48])
+def test_clock_that_jumps_costs_an_attempt_and_no_study(
+    store: SqlStudyStore, clock: Clock, hours: int
+) -> None:
+    dead = claimed(store, add(store, A))
+    add(store, B)
+    store.mark_announced(store.find(B).job_id)
+    clock.advance(3600 * hours)
+
+    # The one whose worker died is taken back, the one whose message was lost is told of again.
+    assert store.expire_leases() == [dead.job_id]
+    due = store.due_for_announcement(announced_before=timedelta(seconds=60))
+    assert set(due) == {dead.job_id, store.find(B).job_id}
+    for _ in range(2):
+        finish(store, claimed(store, dead.job_id))
+    assert {store.find(study_id).status for study_id in (A, B)} == {JobStatus.SUCCEEDED}
+
+
+def test_heartbeat_after_a_jump_of_the_clock_keeps_a_living_worker_its_job(
+    store: SqlStudyStore, clock: Clock
+) -> None:
+    claim = claimed(store, add(store))
+    clock.advance(-3600)
+    store.extend(claim)
+    assert store.expire_leases() == []
+    finish(store, claim)
+
+
 def test_end_of_a_job_makes_exactly_one_webhook_delivery(
     store: SqlStudyStore, engine: Engine
 ) -> None:

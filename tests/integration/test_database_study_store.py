@@ -396,6 +396,12 @@ def test_record_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
         SqlStudyStore(engine, terms=TERMS).check()
 
 
+def test_pause_between_attempts_has_an_end_however_many_there_are() -> None:
+    assert TERMS.delay_after(1) == timedelta(seconds=5)
+    assert TERMS.delay_after(3) == timedelta(seconds=80)
+    assert TERMS.delay_after(1000) == timedelta(minutes=10)
+
+
 def test_lease_must_outlast_two_heartbeats() -> None:
     with pytest.raises(ValueError, match="two heartbeats"):
         LeaseTerms(duration=timedelta(seconds=10), heartbeat_interval=timedelta(seconds=6))

@@ -6,6 +6,7 @@ upgrade when they start; several may do so at once, the first one does the work.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 _POSTGRESQL_LOCK: Final = 0x63616373636F7265
 """Key of the advisory lock of an upgrade: "cacscore" in ASCII. Our choice."""
+
+# Which dialect is spoken is no news; what goes wrong is.
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
 _WAY_OUT: Final = "Run `cacscore db upgrade`, or start a gateway of this version first."
 

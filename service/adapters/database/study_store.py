@@ -3,6 +3,7 @@
 Every change of a job is one UPDATE whose WHERE names the state it may start from, so two
 processes can never both win; see :mod:`service.application.jobs` for the states. Times are those
 of this process: machines that share a record must keep their clocks within a lease of each other.
+A clock that is set forward or back costs at most a repeated attempt.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ from service.application.errors import (
     TooManyAttempts,
 )
 from service.application.jobs import (
+    LONGEST_RETRY_DELAY,
     ROUTINE_REQUEST,
     STUDY_ID_PATTERN,
     Claim,
@@ -355,8 +357,8 @@ class SqlStudyStore:
         may_begin = and_(
             jobs.c.attempt < self._terms.max_attempts,
             or_(
-                and_(jobs.c.status == JobStatus.QUEUED, jobs.c.available_at <= now),
-                and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now),
+                and_(jobs.c.status == JobStatus.QUEUED, self._is_due(now)),
+                and_(jobs.c.status == JobStatus.RUNNING, self._is_over(now)),
             ),
         )
         first = (
@@ -476,7 +478,7 @@ class SqlStudyStore:
     def expire_leases(self) -> list[str]:
         """Queue again, or end, every running job whose lease is over; return their job ids."""
         now = self._now()
-        expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now)
+        expired = and_(jobs.c.status == JobStatus.RUNNING, self._is_over(now))
         overdue = or_(expired, self._is_exhausted(now))
         with self._reading() as connection:
             if connection.execute(select(jobs.c.id).where(overdue).limit(1)).first() is None:
@@ -499,14 +501,19 @@ class SqlStudyStore:
         now = self._now()
         needs_message: ColumnElement[bool] = jobs.c.announced_at.is_(None)
         if announced_before is not None:
-            needs_message = or_(needs_message, jobs.c.announced_at < now - announced_before)
+            needs_message = or_(
+                needs_message,
+                jobs.c.announced_at < now - announced_before,
+                # The clock was set back since.
+                jobs.c.announced_at > now,
+            )
         with self._reading() as connection:
             return list(
                 connection.execute(
                     select(jobs.c.id)
                     .where(
                         jobs.c.status == JobStatus.QUEUED,
-                        jobs.c.available_at <= now,
+                        self._is_due(now),
                         needs_message,
                     )
                     .order_by(jobs.c.priority, jobs.c.available_at)
@@ -577,12 +584,27 @@ class SqlStudyStore:
         with self._reading() as connection:
             connection.execute(select(studies.c.id).limit(1)).first()
 
+    def _is_due(self, now: datetime) -> ColumnElement[bool]:
+        """Select jobs whose pause is over, or longer than any: then the clock was set back."""
+        return or_(jobs.c.available_at <= now, jobs.c.available_at > now + LONGEST_RETRY_DELAY)
+
+    def _is_over(self, now: datetime) -> ColumnElement[bool]:
+        """Select jobs whose lease has ended, or ends so late that the clock was set back.
+
+        A live worker then loses at most this attempt, which is fenced; a dead one would keep its
+        job until the clock comes to where it was.
+        """
+        return or_(
+            jobs.c.lease_expires_at < now,
+            jobs.c.lease_expires_at > now + 2 * self._terms.duration,
+        )
+
     def _is_exhausted(self, now: datetime) -> ColumnElement[bool]:
         """Select jobs that nobody works on and nobody may begin again."""
         return and_(
             jobs.c.attempt >= self._terms.max_attempts,
             or_(
-                and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now),
+                and_(jobs.c.status == JobStatus.RUNNING, self._is_over(now)),
                 # Its attempt failed while more of them were allowed.
                 jobs.c.status == JobStatus.QUEUED,
             ),

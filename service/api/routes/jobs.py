@@ -116,6 +116,8 @@ def rerun(study_id: StudyId, wish: RerunRequest, response: Response, parts: Part
     Its result is a version of its own; earlier ones stay readable with `?version=`, see `results`.
     Until it is there, the score of the study is the latest one that there is.
     """
+    if wish.callback_url is not None:
+        parts.webhook_policy.check(wish.callback_url)
     study = parts.store.rerun(study_id, wish.request())
     announce(study, store=parts.store, queue=parts.queue)
     response.headers["Location"] = f"/studies/{study_id}/score?version={study.job_number}"

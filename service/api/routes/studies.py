@@ -34,6 +34,7 @@ from service.application.jobs import JobRequest, Priority
 from service.application.preview import render_slice
 from service.application.report_document import INTENDED_USE
 from service.application.submit_study import submit_study
+from service.application.webhooks import LONGEST_URL
 
 router = APIRouter(prefix="/studies", tags=["studies"])
 
@@ -85,6 +86,14 @@ async def submit(
     priority: Annotated[
         Priority, Query(description="`stat` is begun before every `routine` study.")
     ] = Priority.ROUTINE,
+    callback_url: Annotated[
+        str | None,
+        Query(
+            max_length=LONGEST_URL,
+            description="Is sent a signed POST (Standard Webhooks) when the study has ended; the "
+            "operator allows URLs.",
+        ),
+    ] = None,
 ) -> StudyResponse:
     """Send a zip archive with the DICOM files of one study.
 
@@ -93,6 +102,8 @@ async def submit(
     the status of the study. The same bytes again return the same id and start nothing; a study that
     waits as `routine` becomes `stat` if that is asked for now.
     """
+    if callback_url is not None:
+        parts.webhook_policy.check(callback_url)
     await run_in_threadpool(_refuse_without_room, parts)
     async with (
         parts.admission.place(),
@@ -106,7 +117,7 @@ async def submit(
             artefacts=parts.artefacts,
             queue=parts.queue,
             limits=parts.archive_limits,
-            request=JobRequest(priority),
+            request=JobRequest(priority, callback_url=callback_url),
         )
     response.headers["Location"] = f"/studies/{study.study_id}"
     return StudyResponse.of(study)

@@ -1,0 +1,1 @@
+"""Telling another system that a study has ended."""
