@@ -10,7 +10,6 @@ from typing import Annotated, BinaryIO, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
 from service.api.documentation import SUBMIT_BODY, binary, problems
 from service.api.errors import NotAcceptable
@@ -104,15 +103,15 @@ async def submit(
     """
     if callback_url is not None:
         parts.webhook_policy.check(callback_url)
-    await run_in_threadpool(_refuse_without_room, parts)
+    await parts.admission.work(_refuse_without_room, parts=parts)
     async with (
         parts.admission.place(),
         received_upload(request, parts.artefacts, parts.upload_limits) as upload,
     ):
         parts.metrics.upload_received(upload.size_bytes)
-        study = await run_in_threadpool(
+        study = await parts.admission.work(
             submit_study,
-            upload,
+            upload=upload,
             store=parts.store,
             artefacts=parts.artefacts,
             queue=parts.queue,
