@@ -41,4 +41,4 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["uvicorn", "service.api.app:create_app", "--factory", \
      "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--no-server-header", \
-     "--timeout-graceful-shutdown", "20"]
+     "--timeout-graceful-shutdown", "20", "--timeout-keep-alive", "75"]

@@ -2,7 +2,8 @@
 
 An upload that waits for its place is not read, so the sender is slowed down by TCP and no memory
 is used. Beyond the places to wait an upload is answered at once, with 503 and Retry-After, before
-its body is read.
+its body is read. Checking and keeping an upload has threads of its own: whoever asks for a status
+or a score never waits behind uploads.
 """
 
 from __future__ import annotations
@@ -11,8 +12,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+from anyio import CapacityLimiter, to_thread
 
 from service.application.errors import TooBusy
+
+_T = TypeVar("_T")
+
+UPLOAD_THREADS: Final = 8
+"""Uploads of one gateway that are checked and kept at the same time. Our choice: a disk and a
+SQLite record serve no more of them faster."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +36,22 @@ class AdmissionLimits:
 
 
 class Admission:
-    """The door of one gateway; ``on_change`` hears how many are received and how many wait."""
+    """The door of one gateway; ``on_change`` hears how many are received and how many wait.
+
+    To be made within the event loop that uses it.
+    """
 
     def __init__(self, limits: AdmissionLimits, on_change: Callable[[int, int], None]) -> None:
         self._limits = limits
         self._on_change = on_change
         self._places = asyncio.Semaphore(limits.at_once)
+        self._threads = CapacityLimiter(UPLOAD_THREADS)
         self._received = 0
         self._waiting = 0
+
+    async def work(self, task: Callable[..., _T], **arguments: object) -> _T:
+        """Run a blocking part of an upload in one of the threads of uploads."""
+        return await to_thread.run_sync(partial(task, **arguments), limiter=self._threads)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:

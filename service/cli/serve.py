@@ -54,6 +54,10 @@ WORKER_HAND_BACK_S: Final = 5.0
 GATEWAY_STOP_PATIENCE_S: Final = "5"
 """How long requests that are being answered may take at the end. Our choice."""
 
+KEEP_ALIVE_S: Final = "75"
+"""How long an idle connection is kept: longer than clients and proxies leave between two requests,
+or they meet a connection that is just being closed. Our choice, nginx's own default."""
+
 PING_TIMEOUT_S: Final = 1.0
 
 OnReady = Callable[[str], None]
@@ -185,6 +189,7 @@ class _EmbeddedService:
         command = [sys.executable, "-m", "uvicorn", GATEWAY_APP, "--factory"]
         command += ["--host", self._host, "--port", str(self._port), "--no-access-log"]
         command += ["--no-server-header", "--timeout-graceful-shutdown", GATEWAY_STOP_PATIENCE_S]
+        command += ["--timeout-keep-alive", KEEP_ALIVE_S]
         return self._start(
             "gateway", command, self._gateway_is_ready, why_not=lambda: self._unreadiness
         )

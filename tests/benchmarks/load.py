@@ -31,6 +31,7 @@ from typing import Final
 import httpx
 import psutil
 
+from service.cli.serve import KEEP_ALIVE_S
 from tests.fakes import write_study_zip, write_threshold_model
 from tests.integration.conftest import running_broker
 
@@ -71,6 +72,8 @@ class Outcome:
     accepted: set[str] = field(default_factory=set)
     missing: int = 0
     """Studies that were accepted and are not there at the end."""
+    cpu_s: float = 0.0
+    """Processor time that the gateway used."""
     rss_begin_mib: float = 0.0
     rss_peak_mib: float = 0.0
 
@@ -173,6 +176,7 @@ def running_service(folder: Path, **settings: str) -> Iterator[tuple[str, psutil
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         gateway = [sys.executable, "-m", "uvicorn", "service.api.app:create_app", "--factory"]
         gateway += ["--fd", str(listening.fileno()), "--no-access-log", "--no-server-header"]
+        gateway += ["--timeout-keep-alive", KEEP_ALIVE_S]
         log = folder / "gateway.log"
         process = stack.enter_context(_program(gateway, log, environment, listening.fileno()))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -215,13 +219,14 @@ async def measured(
     url: str, gateway: psutil.Process, clients: int, seconds: float, base: bytes
 ) -> Outcome:
     """Run the clients and watch the memory of the gateway meanwhile."""
-    begin = gateway.memory_info().rss / 2**20
+    begin, cpu_begin_s = gateway.memory_info().rss / 2**20, sum(gateway.cpu_times()[:2])
     peak = begin
     running = asyncio.create_task(run_clients(url, clients, seconds, base))
     while not running.done():
         peak = max(peak, gateway.memory_info().rss / 2**20)
         await asyncio.wait([running], timeout=0.5)
     outcome = running.result()
+    outcome.cpu_s = sum(gateway.cpu_times()[:2]) - cpu_begin_s
     outcome.rss_begin_mib, outcome.rss_peak_mib = begin, peak
     return outcome
 
@@ -247,6 +252,12 @@ def table(outcome: Outcome, seconds: float) -> str:
             "them missing."
         ),
     ]
+    answers = len(outcome.get.durations_s) + len(outcome.post.durations_s)
+    lines.append(
+        f"It used {outcome.cpu_s:.1f} s of processor time, "
+        f"{outcome.cpu_s / max(answers, 1) * 1000:.0f} ms an answer; load of the machine at the "
+        f"end: {os.getloadavg()[0]:.1f}."
+    )
     kinds = sorted({*outcome.get.errors, *outcome.post.errors})
     return "\n".join([*lines, *(f"Error: {kind}" for kind in kinds[:10])])
 

@@ -8,6 +8,7 @@ broker that keeps no append-only file and so forgets all messages.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sqlite3
@@ -29,6 +30,7 @@ from service.application.write_artefacts import write_artefacts
 from service.settings import DEFAULT_MODEL_PATH
 from tests.chaos.processes import ServiceUnderTest, kill, running_service, shuffled
 from tests.fakes import write_study_zip, write_threshold_model
+from tests.webhook_receiver import SECRET, Receiver, receiver
 
 STUDIES: Final = int(os.environ.get("CHAOS_STUDIES", "4"))
 KILLS: Final = int(os.environ.get("CHAOS_KILLS", "8"))
@@ -127,12 +129,23 @@ def test_nothing_is_lost_or_done_twice_whatever_is_killed(
     accepted: dict[str, Path] = {}
     begun = time.monotonic()
 
-    settings = {"CACSCORE_MODEL_PATH": str(model)}
-    with running_service(tmp_path / "service", settings, append_only=append_only) as service:
+    with (
+        receiver(200) as there,
+        running_service(
+            tmp_path / "service",
+            {
+                "CACSCORE_MODEL_PATH": str(model),
+                "CACSCORE_WEBHOOK_URLS": there.url,
+                "CACSCORE_WEBHOOK_SECRET": SECRET,
+                "CACSCORE_WEBHOOK_NETWORKS": "127.0.0.0/8",
+            },
+            append_only=append_only,
+        ) as service,
+    ):
 
         def send_next() -> None:
             archive = archives[len(accepted)]
-            accepted[str(service.upload(archive)["id"])] = archive
+            accepted[str(service.upload(archive, callback_url=there.url)["id"])] = archive
 
         for number in range(kills):
             # Uploads keep pace with the kills, and one study at least is there to be disturbed.
@@ -158,6 +171,13 @@ def test_nothing_is_lost_or_done_twice_whatever_is_killed(
             time.sleep(1.0)
 
         stuck = count_unfinished()
+
+        def all_are_told() -> bool:
+            return len(_told(there)) == len(accepted) - stuck
+
+        # A gateway that died while it sent has its lease for five minutes.
+        service.wait_until(all_are_told, "A webhook for every study", 600.0)
+        told = _told(there)
         lost = doubled = different = attempts = 0
         with closing(sqlite3.connect(service.record)) as record:
             for study_id, archive in accepted.items():
@@ -167,6 +187,7 @@ def test_nothing_is_lost_or_done_twice_whatever_is_killed(
                     lost += study["status"] not in ("queued", "running")
                     continue
                 doubled += _effects(record, service, study_id) != _ONE_OF_EACH
+                doubled += told[study_id] != 1
                 different += _differs(
                     service, study_id, undisturbed(archive, tmp_path / study_id, model)
                 )
@@ -218,6 +239,15 @@ def _effects(
         "reports": len(list(folder.glob(f"{study_id}-*/*/report.json"))),
         "masks": len(list(folder.glob(f"{study_id}-*/*/{MASK_DICOM}"))),
     }
+
+
+def _told(there: Receiver) -> Counter[str]:
+    """Count the delivery ids under which the end of each study was told."""
+    ids = {
+        (json.loads(body)["data"]["study_id"], headers["webhook-id"])
+        for _, headers, body in list(there.requests)
+    }
+    return Counter(study_id for study_id, _ in ids)
 
 
 def _differs(service: ServiceUnderTest, study_id: str, expected: dict[str, bytes]) -> bool:

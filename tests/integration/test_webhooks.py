@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,54 +20,9 @@ from service.application.webhooks import Outcome, signature
 from service.settings import Settings
 from service.worker.wiring import worker_parts
 from tests.integration.conftest import Service, running_gateway
+from tests.webhook_receiver import SECRET, receiver
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - of the published example
 THIS_MACHINE = (ipaddress.ip_network("127.0.0.0/8"),)
-
-
-class Receiver:
-    """A real HTTP server that keeps what it was sent; ``statuses`` are its answers in order."""
-
-    def __init__(self, statuses: Sequence[int]) -> None:
-        self.statuses = list(statuses)
-        self.requests: list[tuple[str, dict[str, str], bytes]] = []
-        self.is_satisfied = threading.Event()
-        self.url = ""
-
-    def answer(self, path: str, headers: dict[str, str], body: bytes) -> int:
-        self.requests.append((path, headers, body))
-        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-        if status == 200:
-            self.is_satisfied.set()
-        return status
-
-
-@contextmanager
-def receiver(*statuses: int) -> Iterator[Receiver]:
-    one = Receiver(statuses)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            self.send_response(one.answer(self.path, headers, body))
-            self.send_header("Location", f"{one.url}/elsewhere")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    one.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield one
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def test_end_of_a_study_is_told_with_a_signature_until_it_is_taken(

@@ -105,16 +105,16 @@ async def submit(  # noqa: PLR0917 - the framework passes them by name
     if callback_url is not None:
         parts.webhook_policy.check(callback_url)
     caller = caller_of(request)
-    await run_in_threadpool(_refuse_without_room, parts)
+    await parts.admission.work(_refuse_without_room, parts=parts)
     async with (
         door.uploads.taken_by(caller),
         parts.admission.place(),
         received_upload(request, parts.artefacts, parts.upload_limits) as upload,
     ):
         parts.metrics.upload_received(upload.size_bytes)
-        study = await run_in_threadpool(
+        study = await parts.admission.work(
             submit_study,
-            upload,
+            upload=upload,
             store=parts.store,
             artefacts=parts.artefacts,
             queue=parts.queue,

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from calcium_scoring.scoring.conventions import CONVENTIONS, SIEMENS, ConventionName
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.scoring.tube_voltage import TUBE_VOLTAGE_TABLES, TubeVoltageTableName
+from service.application.webhooks import WebhookPolicy
 from service.settings import Settings
 
 
@@ -79,4 +80,37 @@ def test_impossible_setting_is_refused(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_callbacks_are_off_until_the_operator_says_where_they_may_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Settings().webhook_policy == WebhookPolicy((), None)
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - of a published example
+    monkeypatch.setenv("CACSCORE_WEBHOOK_URLS", "https://ris.example/hooks, http://10.0.0.5:8080")
+    monkeypatch.setenv("CACSCORE_WEBHOOK_SECRET", secret)
+    monkeypatch.setenv("CACSCORE_WEBHOOK_NETWORKS", "10.0.0.0/8,fd00::/8")
+    settings = Settings()
+    assert settings.webhook_policy == WebhookPolicy(
+        ("https://ris.example/hooks", "http://10.0.0.5:8080"), secret
+    )
+    assert [str(network) for network in settings.webhook_networks] == ["10.0.0.0/8", "fd00::/8"]
+    assert secret not in repr(settings)
+    assert secret not in repr(settings.webhook_policy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEBHOOK_URLS", "ris.example"),
+        ("WEBHOOK_SECRET", "short"),
+        ("WEBHOOK_NETWORKS", "10.0.0.0/99"),
+    ],
+)
+def test_impossible_webhook_setting_is_refused(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CACSCORE_{name}", value)
+    with pytest.raises(ValidationError, match=name.lower()):
         Settings()
