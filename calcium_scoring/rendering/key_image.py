@@ -34,7 +34,7 @@ def key_slice_indices(document: Mapping[str, Any], slice_count: int) -> tuple[in
     """Return the slices to show: where each artery scores most, then where each lesion does.
 
     ``document`` is the report as JSON values. At most :data:`MOST_KEY_IMAGES`, the highest score
-    first; the middle slice where nothing was found.
+    first. Where nothing was found, three slices of the scan, a quarter of it apart.
     """
     of_artery: defaultdict[str, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
     best_of_lesion: dict[int, float] = {}
@@ -51,7 +51,8 @@ def key_slice_indices(document: Mapping[str, Any], slice_count: int) -> tuple[in
         for scores in (best_of_artery, best_of_lesion)
         for index, _ in sorted(scores.items(), key=lambda one: (-one[1], one[0]))
     ]
-    return tuple(dict.fromkeys(ranked))[:MOST_KEY_IMAGES] or (slice_count // 2,)
+    quarters = (slice_count // 4, slice_count // 2, 3 * slice_count // 4)
+    return tuple(dict.fromkeys(ranked or quarters))[:MOST_KEY_IMAGES]
 
 
 def render_key_image(

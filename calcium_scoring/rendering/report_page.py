@@ -66,7 +66,6 @@ _HOFF_AXIS: Final = (
 """The age groups of Hoff's table."""
 
 _WORDS_OF_BAND: Final = {
-    "0": "score 0, nobody has less,",
     "0-25": "below the 25th percentile",
     "25-50": "between the 25th and 50th percentile",
     "50-75": "between the 50th and 75th percentile",
@@ -302,7 +301,7 @@ class _Page:
             self._y,
             "Where the calcium is"
             if label_map.labels.any()
-            else "A slice of the heart; no calcium was found",
+            else "Slices of the scan; no calcium was found",
         )
         height = 0.0
         for place, index in enumerate(slice_indices):
@@ -547,6 +546,8 @@ def _slices(lesion: Mapping[str, Any]) -> str:
 def _percentile(name: str, entry: Mapping[str, Any]) -> str:
     if entry["value"] is None:
         return f"{name}: no percentile. {entry['reason']}"
+    if entry["value"] == "0":
+        return f"{name}: score 0; none of {entry['reference_group']}, has less"
     return f"{name}: {_WORDS_OF_BAND[entry['value']]} of {entry['reference_group']}"
 
 
