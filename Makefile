@@ -10,6 +10,7 @@ CHECKED := calcium_scoring service model_training tests
 PYTEST_WORKERS ?= 2
 export CHAOS_STUDIES ?= 100
 export CHAOS_KILLS ?= 200
+export CHAOS_OUTAGE_S ?= 60
 EVALUATION_PATIENTS ?= 60
 EVALUATION_WORKERS ?= 1
 ABLATION_PATIENTS ?= 144

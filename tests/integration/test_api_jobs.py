@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.api.events import event_number
+from service.api.events import event_number, event_stream
 from service.cli.main import run
 from tests.fakes import write_study_zip
 from tests.integration.conftest import Service
@@ -80,6 +81,16 @@ def test_watcher_sees_every_state_once_and_the_stream_ends_with_the_study(
         f"/studies/{study_id}/events", headers={"Last-Event-ID": str(len(seen))}
     )
     assert ended.status_code == 204
+
+
+def test_silent_stream_says_that_it_is_alive(service: Service, study_zip: Path) -> None:
+    study_id = upload(service, study_zip)["id"]
+
+    async def first_words(count: int) -> list[str]:
+        stream = event_stream(service.parts.store, study_id, (), 1, poll_s=0.01, heartbeat_s=0.0)
+        return [await anext(stream) for _ in range(count)]
+
+    assert asyncio.run(first_words(3)) == ["retry: 2000\n\n", ": alive\n\n", ": alive\n\n"]
 
 
 def test_stream_of_a_study_that_is_deleted_says_so(service: Service, study_zip: Path) -> None:

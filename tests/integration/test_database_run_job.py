@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,14 @@ from service.adapters.onnx.segmenter import OnnxSegmenter
 from service.adapters.storage.folder_store import FolderArtefactStore
 from service.application.delete_study import delete_study
 from service.application.errors import RecordUnavailable
-from service.application.jobs import Claim, JobStatus, LeaseTerms, ScoreResult
+from service.application.jobs import (
+    Claim,
+    JobOptions,
+    JobRequest,
+    JobStatus,
+    LeaseTerms,
+    ScoreResult,
+)
 from service.application.ports import Segmenter
 from service.application.problem import Problem
 from service.application.reap import reap_files, reap_jobs
@@ -268,6 +276,47 @@ def test_study_deleted_in_mid_job_stays_deleted(world: World, study_zip: Path) -
     assert world.files() == []
     assert world.store.folders() == set()
     assert list((world.root / "artefacts" / "studies").iterdir()) == []
+
+
+def test_study_cancelled_in_mid_job_stops_and_keeps_its_upload_for_a_retry(
+    world: World, study_zip: Path
+) -> None:
+    job_id = world.submit(study_zip)
+    with attempt_in_progress(world, job_id):
+        assert world.store.cancel(world.study_id).status is JobStatus.CANCELLED
+    assert world.store.find(world.study_id).status is JobStatus.CANCELLED
+    assert world.files() == ["upload.zip"]
+    world.run(world.store.retry(world.study_id).job_id)
+    assert world.store.result(world.study_id).agatston_score == pytest.approx(100.0)
+
+
+def test_attempt_that_succeeds_removes_what_a_killed_one_left(
+    world: World, study_zip: Path
+) -> None:
+    job_id = world.submit(study_zip)
+    killed = world.store.claim(job_id)
+    assert killed is not None
+    # The first attempt was killed while it wrote its artefacts.
+    left = world.root / "artefacts" / killed.result_key
+    left.mkdir()
+    (left / "report.json").write_text("{}")
+    threading.Event().wait(TERMS.duration.total_seconds() + 0.1)
+    world.run(job_id)
+    assert world.store.find(world.study_id).status is JobStatus.SUCCEEDED
+    assert not left.exists()
+    assert world.files() == sorted([*RESULT_FILES, "upload.zip"])
+
+
+def test_job_is_scored_by_the_protocol_that_it_asks_for(world: World, study_zip: Path) -> None:
+    world.run(world.submit(study_zip))
+    study = world.store.rerun(
+        world.study_id, JobRequest(options=JobOptions(protocol="ge", tube_voltage_table="fqm_2021"))
+    )
+    world.run(study.job_id)
+    result = world.store.result(world.study_id, study.job_number)
+    with world.artefacts.open(f"{result.result_key}/report.json") as stream:
+        protocol = json.load(stream)["protocol"]
+    assert (protocol["name"], protocol["tube_voltage_table"]) == ("ge", "fqm_2021")
 
 
 def test_study_sent_again_while_its_old_job_runs_is_scored_anew(

@@ -12,7 +12,7 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -164,7 +164,7 @@ class SqlStudyStore:
             row = connection.execute(_latest_jobs().where(studies.c.id == study_id)).one_or_none()
             if row is None:
                 raise StudyNotFound(study_id)
-            return _study_job(row, Outlook(connection, self._now()))
+            return self._with_outlook(connection, [row])[0]
 
     def tenant_of(self, study_id: str) -> str:
         """Return whose study it is; StudyNotFound where there is none."""
@@ -193,8 +193,7 @@ class SqlStudyStore:
             )
         with self._reading() as connection:
             rows = connection.execute(query.limit(limit + 1)).all()
-            outlook = Outlook(connection, self._now())
-        page = tuple(_study_job(row, outlook) for row in rows[:limit])
+            page = self._with_outlook(connection, rows[:limit])
         return StudyPage(page, _write_cursor(page[-1]) if len(rows) > limit else None)
 
     def result(self, study_id: str, version: int | None = None) -> ScoreResult:
@@ -331,6 +330,14 @@ class SqlStudyStore:
                 .values(last_exit=last_exit, lease_expires_at=now - _MOMENT, updated_at=now)
             )
         return outcome.rowcount > 0
+
+    def _with_outlook(
+        self, connection: Connection, rows: Sequence[Row[Any]]
+    ) -> tuple[StudyJob, ...]:
+        """Return studies; how long jobs take is asked only where one has not ended."""
+        has_ended = all(JobStatus(row.status).is_final for row in rows)
+        outlook = None if has_ended else Outlook(connection, self._now())
+        return tuple(_study_job(row, outlook) for row in rows)
 
     def _latest_job(self, connection: Connection, study_id: str) -> Row[Any]:
         """Lock and return the latest job of a study."""
@@ -745,11 +752,12 @@ def _is_refusal(row: Row[Any]) -> bool:
     return row.problem is not None and row.problem["code"] not in GIVEN_UP_CODES
 
 
-def _study_job(row: Row[Any], outlook: Outlook) -> StudyJob:
+def _study_job(row: Row[Any], outlook: Outlook | None) -> StudyJob:
+    status = JobStatus(row.status)
     return StudyJob(
         study_id=row.study_id,
         job_id=row.id,
-        status=JobStatus(row.status),
+        status=status,
         stage=Stage(row.stage),
         progress=row.progress,
         attempt=row.attempt,
@@ -762,7 +770,9 @@ def _study_job(row: Row[Any], outlook: Outlook) -> StudyJob:
         job_number=row.number,
         priority=Priority.of_rank(row.priority),
         queue_position=row.queue_position,
-        eta_s=outlook.eta_s(JobStatus(row.status), row.queue_position, row.progress),
+        eta_s=(
+            None if outlook is None else outlook.eta_s(status, row.queue_position, row.progress)
+        ),
     )
 
 
