@@ -18,6 +18,7 @@ from service.api.documentation import DESCRIPTION, TITLE, build_openapi
 from service.api.middleware import RequestGuard
 from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
+from service.api.retention import retain_forever
 from service.api.routes import jobs, operations, studies
 from service.api.wiring import gateway_parts
 from service.api.wiring_access import gateway_access
@@ -34,12 +35,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.parts = gateway_parts(chosen)
         app.state.access = gateway_access(chosen)
         reaper = asyncio.create_task(reap_forever(app.state.parts))
+        retention = asyncio.create_task(retain_forever(chosen, app.state.parts))
         try:
             yield
         finally:
-            reaper.cancel()
-            with suppress(asyncio.CancelledError):
-                await reaper
+            for task in (reaper, retention):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     app = FastAPI(
         title=TITLE,
