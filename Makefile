@@ -15,6 +15,7 @@ EVALUATION_PATIENTS ?= 60
 EVALUATION_WORKERS ?= 1
 ABLATION_PATIENTS ?= 144
 HOSTILE_FILES ?= 20000
+FUZZ_EXAMPLES ?= 100
 ABLATION_TRAINING ?= 60
 ABLATION_STEPS ?= 1000
 ABLATION_CONFIG ?= provisional
@@ -23,7 +24,7 @@ LOAD_CLIENTS ?= 200
 LOAD_SECONDS ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench bench-read chaos hostile load audit clean
+.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench bench-read chaos hostile fuzz-api load audit clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +106,9 @@ bench-read: setup-dev ## time and memory of reading 300 slices, beside SimpleITK
 
 hostile: setup-dev ## more than 200 attacks and HOSTILE_FILES mutated files: no crash, no 500, nothing left
 	CACSCORE_HOSTILE_FILES=$(HOSTILE_FILES) $(BIN)/pytest -p no:randomly tests/hostile
+
+fuzz-api: setup-dev ## schemathesis on a running service, all checks; FUZZ_EXAMPLES requests an operation
+	CACSCORE_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest tests/fuzz
 
 load: setup-dev ## many clients at a running gateway: times, errors, memory (LOAD_CLIENTS, LOAD_SECONDS)
 	$(BIN)/python -m tests.benchmarks.load --clients $(LOAD_CLIENTS) --seconds $(LOAD_SECONDS)

@@ -243,6 +243,15 @@ class Settings(BaseSettings):
     rate_limit_burst: PositiveInt = Field(
         default=200, description="Requests that each key may send at once after a pause."
     )
+    retention_days: PositiveFloat | None = Field(
+        default=None, description="Studies that have ended go after so many days; never if not set."
+    )
+    retention_free_percent: float = Field(
+        default=0.0,
+        ge=0,
+        le=90,
+        description="With less of the disk free, the oldest ended studies go; 0: never.",
+    )
     uploads_at_once_per_key: PositiveInt = Field(
         default=4, description="Uploads that each key may have under way in one gateway."
     )

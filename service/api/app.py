@@ -19,6 +19,7 @@ from service.api.documentation import DESCRIPTION, TITLE, build_openapi
 from service.api.middleware import RequestGuard
 from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
+from service.api.retention import retain_forever
 from service.api.routes import jobs, metrics, operations, results, studies
 from service.api.telemetry import GatewayTelemetry
 from service.api.webhooks import deliver_forever
@@ -42,6 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         helpers = [
             asyncio.create_task(reap_forever(app.state.parts)),
             asyncio.create_task(deliver_forever(app.state.parts)),
+            asyncio.create_task(retain_forever(chosen, app.state.parts)),
         ]
         try:
             yield

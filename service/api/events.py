@@ -20,6 +20,21 @@ from service.application.ports import StudyStore
 
 EVENT_STREAM: Final = "text/event-stream"
 
+EVENT_SCHEMA: Final[dict[str, object]] = {
+    "type": "object",
+    "description": "One event of the stream, as the fields of its lines.",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": r"^[0-9]+$"},
+        "event": {"const": "study"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/JobEventResponse"},
+        },
+    },
+}
+
 POLL_S: Final = 0.5
 """How often the record is asked for news; workers write progress once a second. Our choice."""
 

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from service.api.documentation import problems
-from service.api.events import EVENT_STREAM, event_number, event_stream
+from service.api.events import EVENT_SCHEMA, EVENT_STREAM, event_number, event_stream
 from service.api.routes.studies import StudyId
 from service.api.schemas import (
     JobEventResponse,
@@ -39,7 +39,7 @@ _LOCATION: Final = {
         200: {
             "description": "Server-sent events; the data of each is a `JobEventResponse`.",
             "model": JobEventResponse,
-            "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+            "content": {EVENT_STREAM: {"schema": EVENT_SCHEMA}},
         },
         204: {"description": "The study has ended, and the client has seen its last event."},
         **problems(404, 422, 503),
