@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -250,6 +250,11 @@ _PLAIN_TEXT_VRS: Final = frozenset({"AS", "CS", "DA", "DS", "IS", "TM", "UI"})
 """Values of these are ASCII whatever the character set (PS3.5 6.2)."""
 
 
+_REPEATED_VRS: Final = frozenset({"CS", "DS", "IS", "US"})
+"""Numbers and codes; nothing that could name a person is kept from one call to the next."""
+
+_REPEATED_VALUES_KEPT: Final = 4096
+
 _NAME_VRS: Final = frozenset({"LO", "SH"})
 
 
@@ -280,14 +285,27 @@ def _plain_texts(header: Dataset, keyword: str) -> tuple[str, ...] | None:
     if not isinstance(element, RawDataElement):
         return None
     vr = element.VR or vr
-    if vr == "US" and element.value:
-        order = "<" if element.is_little_endian else ">"
-        return tuple(str(one) for (one,) in struct.iter_unpack(f"{order}H", element.value))
-    if not element.value:
+    value = element.value
+    if not value:
         return ()
-    if vr not in _PLAIN_TEXT_VRS and not _is_plain_name(vr, element.value):
+    if vr in _REPEATED_VRS:
+        return _repeated_texts(vr, value, is_little_endian=element.is_little_endian)
+    if vr not in _PLAIN_TEXT_VRS and not _is_plain_name(vr, value):
         return None
-    stripped = (one.strip(" \x00") for one in element.value.decode("ascii").split("\\"))
+    return _split(value)
+
+
+@lru_cache(maxsize=_REPEATED_VALUES_KEPT)
+def _repeated_texts(vr: str, value: bytes, *, is_little_endian: bool) -> tuple[str, ...]:
+    """Read a value that most slices of a series share; it is converted once and not 300 times."""
+    if vr == "US":
+        order = "<" if is_little_endian else ">"
+        return tuple(str(one) for (one,) in struct.iter_unpack(f"{order}H", value))
+    return _split(value)
+
+
+def _split(value: bytes) -> tuple[str, ...]:
+    stripped = (one.strip(" \x00") for one in value.decode("ascii").split("\\"))
     return tuple(one for one in stripped if one)
 
 
@@ -306,11 +324,17 @@ def text(header: Dataset, keyword: str) -> str | None:
 
 def numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """Return exactly ``count`` finite values of an attribute; None if that is not what it has."""
+    values = _finite(texts(header, keyword))
+    return None if values is None or len(values) != count else values
+
+
+@lru_cache(maxsize=_REPEATED_VALUES_KEPT)
+def _finite(values: tuple[str, ...]) -> tuple[float, ...] | None:
     try:
-        values = tuple(float(one) for one in texts(header, keyword))
+        numbers = tuple(map(float, values))
     except ValueError:
         return None
-    return values if len(values) == count and all(map(math.isfinite, values)) else None
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def number(header: Dataset, keyword: str) -> float | None:

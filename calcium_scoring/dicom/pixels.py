@@ -45,7 +45,7 @@ from calcium_scoring.errors import MissingRescale, UnreadablePixels, Unsupported
 from calcium_scoring.volume.ct_volume import AIR_HU
 
 StoredValues: TypeAlias = NDArray[np.integer]
-HuSlice: TypeAlias = NDArray[np.float32]
+HuValues: TypeAlias = NDArray[np.float32] | NDArray[np.int16]
 
 LARGEST_SLOPE: Final = 100.0
 LARGEST_INTERCEPT_HU: Final = 100_000.0
@@ -97,8 +97,10 @@ class PixelReader:
         self._scaled = np.empty(0, dtype=np.float64)
         self._last: tuple[Path, Dataset] | None = None
 
-    def read_hu(self, image: ImageFile, hu: HuSlice) -> None:
+    def read_hu(self, image: ImageFile, hu: HuValues) -> None:
         """Decode one image into ``hu`` (row, column); padding and all below become ``AIR_HU``.
+
+        ``hu`` is float32, or int16 if :func:`has_whole_hu` holds for the header.
 
         Raises
         ------
@@ -108,11 +110,16 @@ class PixelReader:
             Stored values cannot be converted to HU.
         UnreadablePixels
             Pixel data is missing, has another length or size than the header says, uses an unknown
-            compression, or is damaged.
+            compression, holds values that its header rules out, or is damaged.
         """
         slope, intercept = rescale(image.header)
         stored, is_padding = self._stored_values(image)
         if not _rescale_in_integers(stored, slope, intercept, hu):
+            if hu.dtype == np.int16:
+                raise UnreadablePixels(
+                    f"A slice holds stored values up to {stored.max()}, more than the bits that "
+                    "its header calls stored; send the file again."
+                )
             if self._scaled.shape != stored.shape:
                 self._scaled = np.empty(stored.shape, dtype=np.float64)
             np.multiply(stored, slope, out=self._scaled)
@@ -199,7 +206,32 @@ class PixelReader:
         return data
 
 
-def _rescale_in_integers(stored: StoredValues, slope: float, intercept: float, hu: HuSlice) -> bool:
+def has_whole_hu(header: Dataset, *, frame_count: int = 1) -> bool:
+    """Tell whether all HU that this header allows are whole numbers of 16 bits.
+
+    So is nearly all CT: a slope of 1, a whole intercept, and 12 bits stored.
+
+    Raises
+    ------
+    UnsupportedImageType, MissingRescale, UnreadablePixels
+        As :meth:`PixelReader.read_hu` does.
+    """
+    slope, intercept = rescale(header)
+    layout = Layout.of(header, frame_count=frame_count)
+    highest = 2 ** (layout.bits_stored - layout.is_signed) - 1
+    limits = np.iinfo(np.int16)
+    return (
+        slope == 1.0
+        and intercept.is_integer()
+        and limits.min <= intercept
+        and limits.min <= AIR_HU - intercept <= limits.max
+        and max(highest, highest + intercept) <= limits.max
+    )
+
+
+def _rescale_in_integers(
+    stored: StoredValues, slope: float, intercept: float, hu: HuValues
+) -> bool:
     """Write ``stored`` + intercept, at least AIR_HU, into ``hu`` if 16 bits hold it all.
 
     The same values as in floating point, in a quarter of the time: nearly all CT has a slope of 1.
@@ -209,19 +241,23 @@ def _rescale_in_integers(stored: StoredValues, slope: float, intercept: float, h
         return False
     low, high = int(stored.min()), int(stored.max())
     lowest = int(AIR_HU - intercept)
-    if min(low, low + intercept, lowest) < limits.min or max(high, high + intercept) > limits.max:
+    # What is below ``lowest`` is raised to it first, so that the sum cannot go below either.
+    if min(low, lowest) < limits.min or max(high, high + intercept, lowest) > limits.max:
         return False
     # The buffer of the reader may be changed; what a decoder gave may not.
     is_ours = stored.dtype == np.int16 and stored.flags.writeable
     whole = stored if is_ours else stored.astype(np.int16)
     if low < lowest:
         np.maximum(whole, np.int16(lowest), out=whole)
+    if hu.dtype == np.int16:
+        np.add(whole, np.int16(intercept), out=hu)
+        return True
     np.add(whole, np.int16(intercept), out=whole)
     np.copyto(hu, whole)
     return True
 
 
-def read_hu(image: ImageFile, hu: HuSlice, decoder: DecoderProcess) -> None:
+def read_hu(image: ImageFile, hu: HuValues, decoder: DecoderProcess) -> None:
     """Decode one image alone, as :meth:`PixelReader.read_hu` does."""
     with quiet_pydicom():
         PixelReader(decoder).read_hu(image, hu)

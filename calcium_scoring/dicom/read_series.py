@@ -2,7 +2,7 @@
 
 Everything that would make a score quietly wrong is refused here (see ``errors.SeriesRejected``);
 what a reader should only know becomes a warning. The slices are decoded one by one into a single
-float32 array, so that reading needs little more memory than its result.
+array, so that reading needs little more memory than its result.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from threading import Event
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
@@ -36,7 +37,7 @@ from calcium_scoring.dicom.headers import (
     texts,
 )
 from calcium_scoring.dicom.patient import patient_facts
-from calcium_scoring.dicom.pixels import HuSlice, PixelReader, is_uncompressed
+from calcium_scoring.dicom.pixels import HuValues, PixelReader, has_whole_hu, is_uncompressed
 from calcium_scoring.dicom.select_series import (
     LeftOutFile,
     OtherSeries,
@@ -172,12 +173,17 @@ def _check_contrast(images: Sequence[ImageFile]) -> None:
 
 def _decode(
     stack: SliceStack, decoder: DecoderProcess
-) -> tuple[HuSlice, list[LeftOutFile], list[int]]:
+) -> tuple[HuValues, list[LeftOutFile], list[int]]:
     """Return all HU (slice, row, column), the repeated files, and the slices without content."""
-    hu = _untouched(stack.geometry.shape)
+    is_whole = all(
+        has_whole_hu(image.header, frame_count=image.frame_count)
+        for at_one_place in stack.positions
+        for image in at_one_place
+    )
+    hu = _untouched(stack.geometry.shape, is_whole=is_whole)
     _read_first_images(stack, hu, decoder)
     repeated, blank = [], []
-    again = np.empty(stack.geometry.shape[1:], dtype=np.float32)
+    again = np.empty(stack.geometry.shape[1:], dtype=hu.dtype)
     reader = PixelReader(decoder)
     for index, images in enumerate(stack.positions):
         if hu[index, ::16].max() < BLANK_HU and hu[index].max() < BLANK_HU:
@@ -195,29 +201,33 @@ def _decode(
     return hu, repeated, blank
 
 
-def _read_first_images(stack: SliceStack, hu: HuSlice, decoder: DecoderProcess) -> None:
+def _read_first_images(stack: SliceStack, hu: HuValues, decoder: DecoderProcess) -> None:
     """Read the first image of each position into ``hu``, on several cores where that pays."""
     images = [at_one_place[0] for at_one_place in stack.positions]
     threads = _thread_count(images)
     is_over = Event()
 
-    def read_every(first: int, decoder: DecoderProcess) -> None:
+    def read_part(indices: NDArray[np.intp], decoder: DecoderProcess) -> None:
         reader = PixelReader(decoder)
-        for index in range(first, len(images), threads):
+        for index in indices:
             if is_over.is_set():
                 return
             reader.read_hu(images[index], hu[index])
 
+    # Neighbouring slices share tables of pages: each thread takes a run of them.
+    parts = np.array_split(np.arange(len(images)), threads)
     if threads == 1:
-        read_every(0, decoder)
+        read_part(parts[0], decoder)
         return
     with ExitStack() as more, ThreadPoolExecutor(threads) as pool:
         # A decoder answers one at a time; its process starts with its first compressed slice.
         others = (more.enter_context(decoder_process()) for _ in range(1, threads))
-        decoders = [decoder, *others]
-        parts = [pool.submit(read_every, first, one) for first, one in enumerate(decoders)]
+        running = [
+            pool.submit(read_part, indices, one)
+            for indices, one in zip(parts, [decoder, *others], strict=True)
+        ]
         try:
-            for done in as_completed(parts):
+            for done in as_completed(running):
                 done.result()
         finally:
             # After the first refusal, or a time limit, nobody needs the others' slices.
@@ -234,22 +244,22 @@ def _thread_count(images: Sequence[ImageFile]) -> int:
     return min(READING_THREADS, max(1, compressed // SLICES_A_DECODER))
 
 
-def _untouched(shape: tuple[int, int, int]) -> HuSlice:
-    """Return an array in memory that nobody has used yet.
+def _untouched(shape: tuple[int, int, int], *, is_whole: bool) -> HuValues:
+    """Return an array in memory that nobody has used yet: int16 for whole HU, else float32.
 
     NumPy asks for huge pages for its own large arrays. Where files fill the memory of a machine, as
     after unpacking an upload, the kernel then moves pages about for seconds before it has them.
     """
+    kind = np.dtype(np.int16 if is_whole else np.float32)
     if not hasattr(mmap, "MAP_PRIVATE"):  # not on Windows
-        return np.empty(shape, dtype=np.float32)
+        return np.empty(shape, dtype=kind)
     memory = mmap.mmap(
         -1,
-        math.prod(shape) * np.dtype(np.float32).itemsize,
-        # All pages at once where the system can: one by one they cost a third of reading.
-        flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0),
+        math.prod(shape) * kind.itemsize,
+        # Asking for all pages here (MAP_POPULATE) would keep every other thread waiting meanwhile.
+        flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
     )
-    hu: HuSlice = np.frombuffer(memory, dtype=np.float32).reshape(shape)
-    return hu
+    return np.ndarray(shape, dtype=kind, buffer=memory)
 
 
 def _with_uids(

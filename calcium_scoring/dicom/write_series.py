@@ -27,7 +27,7 @@ from pydicom.uid import (
 from pydicom.valuerep import DSfloat
 
 from calcium_scoring.dicom.uids import derived_uid
-from calcium_scoring.volume.ct_volume import CtVolume, SeriesIdentity
+from calcium_scoring.volume.ct_volume import CtVolume, HuArray, SeriesIdentity
 from calcium_scoring.volume.geometry import VolumeGeometry
 
 RESCALE: Final = (1.0, -1024.0)
@@ -227,7 +227,7 @@ def _decimals(values: Sequence[float]) -> list[DSfloat]:
     return [DSfloat(float(value) + 0.0, auto_format=True) for value in values]
 
 
-def _stored(hu: NDArray[np.float32], slope: float, intercept: float) -> NDArray[np.int16]:
+def _stored(hu: HuArray, slope: float, intercept: float) -> NDArray[np.int16]:
     stored = np.rint((hu.astype(np.float64) - intercept) / slope)
     lowest, highest = _STORED_RANGE
     if stored.min() < lowest or stored.max() > highest:

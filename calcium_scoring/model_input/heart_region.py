@@ -19,7 +19,7 @@ from scipy import ndimage, sparse
 
 from calcium_scoring.model_input.intensity import hu_to_model_units
 from calcium_scoring.model_input.spec import spec_values
-from calcium_scoring.volume.ct_volume import CtVolume
+from calcium_scoring.volume.ct_volume import CtVolume, HuArray
 from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.label_map import MaskArray
 from calcium_scoring.volume.resampling import Box, InPlaneResampler, in_plane_grid
@@ -193,7 +193,7 @@ def find_heart(volume: CtVolume, spec: HeartSpec, predict: PredictHeart) -> Hear
 
 
 def coarse_volume(
-    values: NDArray[np.float32], geometry: VolumeGeometry, spacing_mm: float
+    values: HuArray, geometry: VolumeGeometry, spacing_mm: float
 ) -> tuple[NDArray[np.float32], VolumeGeometry]:
     """Average (slice, row, column) values over cubes of ``spacing_mm``.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, special
 
 from calcium_scoring.phantom.settings import ScanSettings
-from calcium_scoring.volume.ct_volume import AIR_HU, HuArray
+from calcium_scoring.volume.ct_volume import AIR_HU, HuSlice
 from calcium_scoring.volume.geometry import VolumeGeometry
 
 PLANE_PITCH_MM: Final = 1.7
@@ -117,7 +117,7 @@ class Scanner:
         inside: NDArray[np.bool_] = np.hypot(offset[:, np.newaxis], offset) <= 0.5 * size
         return inside
 
-    def reconstructed(self, image: FloatImage) -> HuArray:
+    def reconstructed(self, image: FloatImage) -> HuSlice:
         """Return whole HU within the scanner's scale, and its padding outside the field of view."""
         values = np.clip(np.rint(image), AIR_HU, HIGHEST_HU).astype(np.float32)
         values[~self.field_of_view] = self.settings.padding_hu

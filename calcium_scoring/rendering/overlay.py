@@ -79,7 +79,7 @@ def render_overlay_png(
     if not 0 <= slice_index < slice_count:
         raise IndexError(f"Slice {slice_index} is not among 0 to {slice_count - 1}.")
     view = _View.of(volume.geometry)
-    hu = view.turned(volume.hu[slice_index])
+    hu = view.turned(volume.slice_hu(slice_index))
     labels = view.turned(label_map.labels[slice_index])
     gray = _windowed(hu, window_center_hu, window_width_hu)
 

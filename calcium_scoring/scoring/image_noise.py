@@ -46,7 +46,9 @@ def measure_noise(volume: CtVolume, slices: tuple[int, int] | None = None) -> Im
     lower = np.unique(np.linspace(first, last - 1, MEASURED_PAIRS).round().astype(int))
     spacing = volume.geometry.pixel_spacing_mm
     found = [
-        _block_statistics(volume.hu[index], volume.hu[min(index + 1, count - 1)], spacing)
+        _block_statistics(
+            volume.slice_hu(index), volume.slice_hu(min(index + 1, count - 1)), spacing
+        )
         for index in lower
     ]
     statistics = np.concatenate(found, axis=1)

@@ -153,7 +153,7 @@ def find_slice_lesions(
     return lesions
 
 
-def is_calcium(hu: NDArray[np.floating], protocol: ScoringProtocol) -> MaskArray:
+def is_calcium(hu: NDArray[np.floating | np.integer], protocol: ScoringProtocol) -> MaskArray:
     """Tell which attenuations reach the threshold of the protocol; any shape."""
     reaches: MaskArray = (
         hu >= protocol.threshold_hu

@@ -207,7 +207,7 @@ def _zones(
     margin = [size // 2 + _EDGE for size in reach.shape]
     (box,) = ndimage.find_objects(marked.view(np.uint8))
     block = _widened(box, margin, marked.shape)
-    hu, inside = volume.hu[block], marked[block]
+    hu, inside = volume.hu[block].astype(np.float32), marked[block]
     zone = ndimage.binary_dilation(inside, reach)
     refused = ndimage.binary_dilation(is_calcium(hu, protocol) & ~inside, _TOUCHING)
     zone &= inside | ~refused

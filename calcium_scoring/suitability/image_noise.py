@@ -54,7 +54,7 @@ def heart_noise_sd_hu(volume: CtVolume, region: HeartRegion) -> float | None:
             [np.full(len(corners), number), corners + np.array([rows // 2, columns // 2])]
         )
         inside = interior[coarse_index(region, middles)]
-        windows = np.lib.stride_tricks.sliding_window_view(volume.hu[number], (rows, columns))
+        windows = np.lib.stride_tricks.sliding_window_view(volume.slice_hu(number), (rows, columns))
         blocks = windows[corners[inside, 0], corners[inside, 1]].reshape(-1, rows * columns)
         means = blocks.mean(axis=1)
         is_soft = (means >= SOFT_TISSUE_HU[0]) & (means <= SOFT_TISSUE_HU[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from calcium_scoring.volume.geometry import VolumeGeometry
 from calcium_scoring.volume.patient import UNKNOWN_PATIENT, PatientFacts
 
-HuArray: TypeAlias = NDArray[np.float32]
+HuArray: TypeAlias = NDArray[np.float32] | NDArray[np.int16]
+"""Whole numbers of 16 bits where a scan has nothing else, as nearly all CT: half the memory. To
+calculate with them, take them as floating point first, or they overflow."""
+
+HuSlice: TypeAlias = NDArray[np.float32]
+
+_HU_TYPES: Final = (np.dtype(np.float32), np.dtype(np.int16))
 
 AIR_HU = -1024.0
 """Value of whatever lies outside the field of view; the lowest value of a 12-bit CT scale."""
@@ -54,7 +60,10 @@ class SeriesIdentity:
 
 @dataclass(frozen=True, eq=False)
 class CtVolume:
-    """Hounsfield values ``(slice, row, column)``, float32, read-only, on a geometry.
+    """Hounsfield values ``(slice, row, column)``, read-only, on a geometry.
+
+    ``hu`` is float32, or int16 where the scan holds whole numbers only; :meth:`slice_hu` is always
+    float32.
 
     ``mass_calibration_factor`` is in mg / (cm3 HU); whoever calibrated the scanner gives it.
     """
@@ -67,11 +76,16 @@ class CtVolume:
     patient: PatientFacts = UNKNOWN_PATIENT
 
     def __post_init__(self) -> None:
-        if self.hu.dtype != np.float32 or self.hu.shape != self.geometry.shape:
+        if self.hu.dtype not in _HU_TYPES or self.hu.shape != self.geometry.shape:
             raise ValueError(
-                f"HU must be float32 of shape {self.geometry.shape}, "
+                f"HU must be float32 or int16 of shape {self.geometry.shape}, "
                 f"not {self.hu.dtype} of {self.hu.shape}."
             )
         if self.identity and len(self.identity.sop_instance_uids) != self.geometry.shape[0]:
             raise ValueError("There must be one SOP Instance UID for each slice.")
         self.hu.setflags(write=False)
+
+    def slice_hu(self, index: int) -> HuSlice:
+        """Return one slice (row, column) to calculate with."""
+        hu: HuSlice = self.hu[index].astype(np.float32, copy=False)
+        return hu

@@ -220,7 +220,7 @@ def _inserted_slice(
     """Return scanned HU, labels and structures of one new slice."""
     pixel_mm = background.volume.geometry.pixel_spacing_mm[0]
     sigma = settings.softening_sigma_mm / pixel_mm
-    original = merged(background.volume.hu, sources)
+    original = merged(background.volume.hu.astype(np.float32, copy=False), sources)
     real = softened(original, sigma)
     excess: dict[int, FloatImage] = {}
     for index in sources:

@@ -103,7 +103,7 @@ def background_of(marks: ScanMarks, volume: CtVolume) -> Background:
         )
     whole = slice(None)
     box = (slice(inside[0], inside[-1] + 1), whole, whole)
-    cut = CtVolume(geometry.cropped(box), volume.hu[box].copy(), volume.acquisition)
+    cut = CtVolume(geometry.cropped(box), volume.hu[box].astype(np.float32), volume.acquisition)
     return Background(
         marks,
         cut,

@@ -32,7 +32,10 @@ def measured_noise_sd_hu(volume: CtVolume) -> float | None:
     first, last = 0.1 * (slice_count - 1), 0.9 * (slice_count - 1)
     indices = np.unique(np.linspace(first, last, MEASURED_SLICES).round().astype(int))
     deviations = np.concatenate(
-        [_block_deviations(volume.hu[index], volume.geometry.pixel_spacing_mm) for index in indices]
+        [
+            _block_deviations(volume.slice_hu(index), volume.geometry.pixel_spacing_mm)
+            for index in indices
+        ]
     )
     return float(np.median(deviations)) if len(deviations) >= MIN_BLOCKS else None
 

@@ -66,7 +66,7 @@ def write_heart_case(
 ) -> HeartCase:
     """Write the scan of a simulated patient as a coarse volume."""
     path = _path(root, split, patient.seed)
-    _write(path, patient.volume.hu, patient.heart, patient.volume.geometry, spec)
+    _write(path, patient.volume.hu.astype(np.float32), patient.heart, patient.volume.geometry, spec)
     return HeartCase(path.stem, path)
 
 

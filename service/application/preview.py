@@ -47,7 +47,8 @@ def write_preview(
             _GEOMETRY,
             json.dumps({"shape": geometry.shape, "affine": geometry.affine.tolist()}).encode(),
         )
-        for index, (hu, labels) in enumerate(zip(volume.hu, label_map.labels, strict=True)):
+        for index, labels in enumerate(label_map.labels):
+            hu = volume.slice_hu(index)
             levels = np.clip((hu - _LOWEST_HU) / _HU_PER_LEVEL, 0, _LEVELS).astype(np.uint8)
             _write(archive, f"{index}.png", _png(levels))
             if labels.any():

@@ -29,7 +29,7 @@ SIDE: Final = 512
 WARM_UP_SLICES: Final = 8
 TIME_GOAL: Final = 0.7
 MEMORY_GOAL: Final = 2.2
-VOLUME_BYTES: Final = SLICES * SIDE * SIDE * 4
+VOLUME_BYTES: Final = SLICES * SIDE * SIDE * 2
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 from calcium_scoring.dicom.decoder_process import decoder_process
 from calcium_scoring.dicom.headers import ImageFile, read_header
-from calcium_scoring.dicom.pixels import read_hu
+from calcium_scoring.dicom.pixels import has_whole_hu, read_hu
 from calcium_scoring.dicom.write_series import write_ct_series
 from calcium_scoring.errors import UnreadablePixels
 from calcium_scoring.volume.ct_volume import CtVolume
@@ -163,3 +163,43 @@ def test_baseline_jpeg_is_read(tmp_path: Path) -> None:
     edit([path], compress)
 
     assert np.abs(hu_of(path) - (100 - 1024)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("bits", "is_signed", "slope", "intercept", "expected"),
+    [
+        (12, 0, 1.0, -1024.0, True),
+        (16, 1, 1.0, 0.0, True),
+        (16, 1, 1.0, -1024.0, True),
+        (16, 1, 1.0, 1.0, False),  # 32,767 + 1 has no place
+        (16, 0, 1.0, -1024.0, False),  # 65,535 - 1024 neither: extended scales for metal
+        (12, 0, 1.0, -1024.5, False),
+        (12, 0, 0.5, -1024.0, False),
+        (12, 0, 1.0, -32769.0, False),
+    ],
+)
+def test_a_header_tells_whether_16_bits_hold_every_value(
+    bits: int, is_signed: int, slope: float, intercept: float, *, expected: bool
+) -> None:
+    header = Dataset()
+    header.Rows, header.Columns, header.SamplesPerPixel = 64, 64, 1
+    header.PhotometricInterpretation = "MONOCHROME2"
+    header.BitsAllocated, header.BitsStored, header.HighBit = 16, bits, bits - 1
+    header.PixelRepresentation = is_signed
+    header.RescaleSlope, header.RescaleIntercept = slope, intercept
+
+    assert has_whole_hu(header) is expected
+
+
+def test_values_that_16_bits_cannot_hold_are_refused_and_never_turned_round(
+    tmp_path: Path,
+) -> None:
+    """65,534 would become -2 HU: air where there is metal."""
+    volume = noise_volume(1)
+    low = np.full(volume.hu.shape, -1026.0, dtype=np.float32)  # stored as -2, or 65,534 unsigned
+    path = one_slice(tmp_path, RLELossless, CtVolume(volume.geometry, low, volume.acquisition))
+    set_attributes([path], PixelRepresentation=0, RescaleIntercept=0)
+    header = read_header(path)
+
+    with decoder_process() as decoder, pytest.raises(UnreadablePixels, match="65534"):
+        read_hu(ImageFile(path, path.name, header), np.empty((64, 64), np.int16), decoder)

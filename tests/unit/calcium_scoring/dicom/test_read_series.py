@@ -164,6 +164,21 @@ def test_fractional_hu_are_kept(tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path).volume.hu, hu)
 
 
+def test_whole_hu_take_16_bits_and_one_fractional_slice_makes_all_floating_point(
+    tmp_path: Path,
+) -> None:
+    volume = noise_volume()
+    write_ct_series(volume, tmp_path / "whole", seed=1)
+    rescales = [(1.0, -1024.0)] * 8 + [(0.5, -1024.0)]
+    write_ct_series(volume, tmp_path / "mixed", seed=1, rescales=rescales)
+
+    whole, mixed = read(tmp_path / "whole").volume.hu, read(tmp_path / "mixed").volume.hu
+
+    assert (whole.dtype, mixed.dtype) == (np.int16, np.float32)
+    assert np.array_equal(whole, volume.hu)
+    assert np.array_equal(mixed, volume.hu)
+
+
 def test_padding_outside_the_field_of_view_is_air(tmp_path: Path) -> None:
     paths = write_series(tmp_path)
 

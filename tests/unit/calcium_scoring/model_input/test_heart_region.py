@@ -196,7 +196,7 @@ def test_the_region_reaches_its_margin_beyond_the_heart(
     margin_mm: float, axes: tuple[int, ...]
 ) -> None:
     scan = heart_scan()
-    hu, geometry = reversed_axes(scan.hu, scan.geometry, axes)
+    hu, geometry = reversed_axes(scan.hu.astype(np.float32), scan.geometry, axes)
 
     region = find_heart(CtVolume(geometry, hu), replace(SPEC, margin_mm=margin_mm), dark_is_air)
 

@@ -205,3 +205,34 @@ def test_overlapping_reconstruction_scores_within_five_percent_of_the_contiguous
         return report.total.agatston_score
 
     assert score(1.5) == pytest.approx(score(3.0), rel=0.05)
+
+
+whole_volumes = st_numpy.arrays(
+    np.float32,
+    (4, 7, 9),
+    elements=st.sampled_from((-1024.0, 40.0, 129.0, 130.0, 199.0, 200.0, 1200.0, 32767.0)),
+)
+
+
+@settings(deadline=None)
+@given(hu=whole_volumes, protocol=protocols)
+def test_whole_numbers_of_16_bits_score_as_floating_point_does(
+    hu: NDArray[np.float32], protocol: ScoringProtocol
+) -> None:
+    """Differences of HU do not fit into 16 bits: -1024 beside 32767 would turn round."""
+    geometry = VolumeGeometry.axial((4, 7, 9), (3.0, 0.8, 0.8))
+    everywhere = LabelMap.from_mask(geometry, hu >= 130.0)
+    floating, whole = (
+        measure_calcium(
+            CtVolume(geometry, values, mass_calibration_factor=0.77),
+            everywhere,
+            protocol=protocol,
+            has_artery_labels=False,
+        )
+        for values in (hu.copy(), hu.astype(np.int16))
+    )
+
+    assert whole.total == floating.total
+    assert [lesion.peak_hu for lesion in whole.lesions] == [
+        lesion.peak_hu for lesion in floating.lesions
+    ]

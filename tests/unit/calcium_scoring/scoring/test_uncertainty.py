@@ -65,6 +65,18 @@ def test_the_interval_holds_the_score_and_is_the_same_every_time() -> None:
     assert first == again
 
 
+def test_whole_numbers_of_16_bits_give_the_same_interval_as_floating_point() -> None:
+    volume, mask = scan()
+    rounded = np.rint(volume.hu)
+
+    floating, whole = (
+        known(CtVolume(volume.geometry, rounded.astype(kind)), mask)
+        for kind in (np.float32, np.int16)
+    )
+
+    assert whole == floating
+
+
 def test_more_noise_makes_the_interval_wider() -> None:
     quiet, noisy = (known(*scan(hu=160.0, noise_sd_hu=noise_sd_hu)) for noise_sd_hu in (3.0, 40.0))
 
