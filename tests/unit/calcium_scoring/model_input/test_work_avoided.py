@@ -174,6 +174,6 @@ def test_whole_hu_in_16_bits_are_shown_as_the_same_bits() -> None:
     small = CtVolume(noisy.geometry, hu.astype(np.int16))
     box = np.s_[8:40, 4:52]
 
-    windows = [SliceWindows(volume, SPEC, box).window(6) for volume in (small, large)]
+    shown = SliceWindows(small, SPEC, box).window(6)
 
-    np.testing.assert_array_equal(*windows)
+    np.testing.assert_array_equal(shown, SliceWindows(large, SPEC, box).window(6))
