@@ -219,17 +219,19 @@ def _read_first_images(stack: SliceStack, hu: HuValues, decoder: DecoderProcess)
             reader.read_hu(images[index], hu[index])
 
     # Neighbouring slices share tables of pages: each thread takes a run of them.
-    runs = np.array_split(np.arange(len(images)), threads)
+    parts = np.array_split(np.arange(len(images)), threads)
     if threads == 1:
-        read_part(runs[0], decoder)
+        read_part(parts[0], decoder)
         return
     with ExitStack() as more, ThreadPoolExecutor(threads) as pool:
         # A decoder answers one at a time; its process starts with its first compressed slice.
         others = (more.enter_context(decoder_process()) for _ in range(1, threads))
-        decoders = [decoder, *others]
-        parts = [pool.submit(read_part, run, one) for run, one in zip(runs, decoders, strict=True)]
+        running = [
+            pool.submit(read_part, indices, one)
+            for indices, one in zip(parts, [decoder, *others], strict=True)
+        ]
         try:
-            for done in as_completed(parts):
+            for done in as_completed(running):
                 done.result()
         finally:
             # After the first refusal, or a time limit, nobody needs the others' slices.

@@ -81,7 +81,7 @@ class SliceWindows:
         self._size = box[0].stop - box[0].start, box[1].stop - box[1].start
         # What lies beyond the grid is padding.
         self._within = tuple(
-            slice(part.start, min(part.stop, total))
+            slice(min(part.start, total), min(part.stop, total))
             for part, total in zip(box, grid.shape[1:], strict=True)
         )
         self._held: OrderedDict[int, ModelArray] = OrderedDict()

@@ -105,7 +105,7 @@ class InPlaneResampler:
 
     def resample(
         self,
-        values: NDArray[np.float32],
+        values: NDArray[np.float32] | NDArray[np.int16],
         box: Box | None = None,
         *,
         source_start: tuple[int, int] = (0, 0),
@@ -118,9 +118,9 @@ class InPlaneResampler:
         row_part, column_part = self._whole if box is None else box
         rows = self._rows.within(row_part, source_start[0])
         columns = self._columns.within(column_part, source_start[1])
-        between = values[rows.low]
+        between = values[rows.low].astype(np.float32, copy=False)
         between *= rows.low_share[:, np.newaxis]
-        upper = values[rows.high]
+        upper = values[rows.high].astype(np.float32, copy=False)
         upper *= rows.high_share[:, np.newaxis]
         between += upper
         resampled: NDArray[np.float32] = np.take(between, columns.low, axis=1)

@@ -165,3 +165,15 @@ def test_the_search_finds_what_showing_every_whole_slice_to_the_network_would(
     is_calcium = np.array(probabilities) >= SPEC.probability_threshold
     assert np.flatnonzero(found.label_map.labels).tolist() == list(np.array(indices)[is_calcium])
     assert 0 < np.count_nonzero(is_calcium) < len(indices)
+
+
+def test_whole_hu_in_16_bits_are_shown_as_the_same_bits() -> None:
+    noisy = noisy_volume(5, 0.5)
+    hu = np.rint(noisy.hu)
+    large = CtVolume(noisy.geometry, hu)
+    small = CtVolume(noisy.geometry, hu.astype(np.int16))
+    box = np.s_[8:40, 4:52]
+
+    shown = SliceWindows(small, SPEC, box).window(6)
+
+    np.testing.assert_array_equal(shown, SliceWindows(large, SPEC, box).window(6))
