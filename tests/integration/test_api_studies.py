@@ -312,8 +312,10 @@ def test_study_deleted_while_its_result_is_fetched_is_not_found(
     service.work()
     find_result = SqlStudyStore.result
 
-    def result_then_deleted(store: SqlStudyStore, wanted: str) -> ScoreResult:
-        result = find_result(store, wanted)
+    def result_then_deleted(
+        store: SqlStudyStore, wanted: str, version: int | None = None
+    ) -> ScoreResult:
+        result = find_result(store, wanted, version)
         delete_study(wanted, store=service.parts.store, artefacts=service.parts.artefacts)
         return result
 
