@@ -3,6 +3,8 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
+# Options beyond a folder and SQLite, comma-separated: postgresql, s3, tracing.
+ARG EXTRAS
 # Whoever builds may name a package index of their own: pip reads these from the environment.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -16,7 +18,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY calcium_scoring/version.py calcium_scoring/version.py
 # The distribution brings readers, decoders and writers of DICOM that only workers use.
-RUN pip --python /opt/cacscore/bin/python install -c constraints.txt ".[api]" \
+RUN pip --python /opt/cacscore/bin/python install -c constraints.txt ".[api${EXTRAS:+,$EXTRAS}]" \
  && pip --python /opt/cacscore/bin/python uninstall -y highdicom nibabel pydicom \
       pyjpegls pylibjpeg pylibjpeg-openjpeg python-gdcm typer
 COPY calcium_scoring calcium_scoring

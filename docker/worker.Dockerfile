@@ -5,6 +5,8 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 ARG WORKER_EXTRA=worker-cpu
+# Options beyond a folder and SQLite, comma-separated: postgresql, s3, tracing.
+ARG EXTRAS
 # Whoever builds may name a package index of their own: pip reads these from the environment.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -17,7 +19,7 @@ WORKDIR /src
 # Dependencies first, in a layer that a change of the code leaves alone.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY calcium_scoring/version.py calcium_scoring/version.py
-RUN pip --python /opt/cacscore/bin/python install -c constraints.txt ".[${WORKER_EXTRA}]"
+RUN pip --python /opt/cacscore/bin/python install -c constraints.txt ".[${WORKER_EXTRA}${EXTRAS:+,$EXTRAS}]"
 COPY calcium_scoring calcium_scoring
 COPY service service
 RUN pip --python /opt/cacscore/bin/python install --no-deps --force-reinstall .

@@ -252,10 +252,10 @@ def table(outcome: Outcome, seconds: float) -> str:
             "them missing."
         ),
     ]
-    answers = len(outcome.get.durations_s) + len(outcome.post.durations_s)
+    answer_count = len(outcome.get.durations_s) + len(outcome.post.durations_s)
     lines.append(
         f"It used {outcome.cpu_s:.1f} s of processor time, "
-        f"{outcome.cpu_s / max(answers, 1) * 1000:.0f} ms an answer; load of the machine at the "
+        f"{outcome.cpu_s / max(answer_count, 1) * 1000:.0f} ms an answer; load of the machine at the "
         f"end: {os.getloadavg()[0]:.1f}."
     )
     kinds = sorted({*outcome.get.errors, *outcome.post.errors})
