@@ -19,6 +19,7 @@ import redis
 import uvicorn
 
 from service.adapters.database.engine import create_tables, open_engine
+from service.adapters.signing.ed25519 import KEY_FILE
 from service.api.app import create_app
 from service.application.run_job import run_job
 from service.settings import Settings
@@ -135,12 +136,12 @@ class Service:
             )
 
     def files(self) -> list[str]:
-        """Return every file below the data folder that is not the record."""
+        """Return every file below the data folder but the record and the key that signs."""
         root = self.settings.data_dir
         return sorted(
             str(path.relative_to(root))
             for path in root.rglob("*")
-            if path.is_file() and "sqlite3" not in path.name
+            if path.is_file() and "sqlite3" not in path.name and path.name != KEY_FILE
         )
 
 
