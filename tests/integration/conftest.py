@@ -20,6 +20,7 @@ import uvicorn
 
 from service.adapters.database.engine import open_engine
 from service.adapters.database.schema import upgrade_schema
+from service.adapters.signing.ed25519 import KEY_FILE
 from service.api.app import create_app
 from service.application.operations import AttemptTally
 from service.application.run_job import run_job
@@ -159,12 +160,12 @@ class Service:
             )
 
     def files(self) -> list[str]:
-        """Return every file below the data folder that is not the record."""
+        """Return every file below the data folder but the record and the key that signs."""
         root = self.settings.data_dir
         return sorted(
             str(path.relative_to(root))
             for path in root.rglob("*")
-            if path.is_file() and "sqlite3" not in path.name
+            if path.is_file() and "sqlite3" not in path.name and path.name != KEY_FILE
         )
 
 

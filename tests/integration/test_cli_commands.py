@@ -21,7 +21,18 @@ from service.cli.main import app, run
 from service.cli.phantom import write_phantom
 from tests.fakes import plaque_volume, write_study_zip, write_threshold_model
 
-COMMANDS = ("score", "measure", "verify", "risk", "serve", "submit", "phantom", "demo", "version")
+COMMANDS = (
+    "score",
+    "measure",
+    "verify",
+    "key",
+    "risk",
+    "serve",
+    "submit",
+    "phantom",
+    "demo",
+    "version",
+)
 
 
 @pytest.fixture

@@ -141,7 +141,8 @@ def test_dcmqi_reads_the_same_mask_on_the_grid_of_the_series(
     written: Written, tmp_path: Path, name: str
 ) -> None:
     geometry = written.result.series.volume.geometry
-    source = sitk.ReadImage(str(written.folder / "mask.nii.gz"))
+    source: Any = sitk.ReadImage(str(written.folder / "mask.nii.gz"))
+    unmoved: Any = sitk.Transform()  # type: ignore[no-untyped-call]
 
     dcmqi(
         "segimage2itkimage",
@@ -158,7 +159,7 @@ def test_dcmqi_reads_the_same_mask_on_the_grid_of_the_series(
         for segment in meta["segmentAttributes"][group]:
             mask = image == segment["labelID"]
             # Frames without calcium are not in the file: SimpleITK puts the mask where it lies.
-            placed = sitk.Resample(mask, source, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+            placed = sitk.Resample(mask, source, unmoved, sitk.sitkNearestNeighbor, 0)
             code = segment["AnatomicRegionSequence"]["CodeValue"]
             found[sitk.GetArrayFromImage(placed) > 0] = label_of_code[code]
     assert np.array_equal(found, written.result.label_map.labels)
@@ -196,11 +197,13 @@ def test_dcmqi_reads_the_same_numbers_with_the_tracking_uids_of_the_json_report(
 
 def test_the_mask_lies_where_simpleitk_puts_the_source(written: Written) -> None:
     geometry = written.result.series.volume.geometry
-    mask = sitk.ReadImage(str(written.folder / "mask.nii.gz"))
+    mask: Any = sitk.ReadImage(str(written.folder / "mask.nii.gz"))
 
-    for index in [(0, 0, 0), tuple(extent - 1 for extent in geometry.shape)]:
-        x, y, z = mask.TransformIndexToPhysicalPoint(tuple(int(one) for one in index[::-1]))
-        assert (x, y, z) == pytest.approx(geometry.position_lps_mm(index), abs=1e-3)
+    last = [extent - 1 for extent in geometry.shape]
+    for slice_index, row, column in [(0, 0, 0), last]:
+        found = mask.TransformIndexToPhysicalPoint((column, row, slice_index))
+        expected = geometry.position_lps_mm((slice_index, row, column))
+        assert found == pytest.approx(expected, abs=1e-3)
     assert mask.GetSpacing()[::-1] == pytest.approx(geometry.spacing_mm, abs=1e-4)
 
 
