@@ -30,17 +30,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging(chosen.log_level)
         app.state.parts = gateway_parts(chosen)
-        helpers = [
+        loops = [
             asyncio.create_task(reap_forever(app.state.parts)),
             asyncio.create_task(deliver_forever(app.state.parts)),
         ]
         try:
             yield
         finally:
-            for helper in helpers:
-                helper.cancel()
+            for loop in loops:
+                loop.cancel()
                 with suppress(asyncio.CancelledError):
-                    await helper
+                    await loop
 
     app = FastAPI(
         title=TITLE,
