@@ -146,7 +146,7 @@ def mine(
 
 
 @app.command()
-def export(
+def export(  # noqa: PLR0917 - options, passed by name
     checkpoint: Annotated[Path, typer.Option(help="best.pt or checkpoint.pt of a run.")],
     model_version: Annotated[str, typer.Option(help="Version that reports will name.")],
     out: Annotated[Path, typer.Option(help="ONNX file to write.")] = BUNDLED_MODEL,

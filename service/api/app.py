@@ -40,7 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.parts = gateway_parts(chosen, telemetry)
         telemetry.metrics.watch(metric_sources(app.state.parts))
         app.state.access = gateway_access(chosen)
-        helpers = [
+        loops = [
             asyncio.create_task(reap_forever(app.state.parts)),
             asyncio.create_task(deliver_forever(app.state.parts)),
             asyncio.create_task(retain_forever(chosen, app.state.parts)),
@@ -48,10 +48,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         try:
             yield
         finally:
-            for helper in helpers:
-                helper.cancel()
+            for loop in loops:
+                loop.cancel()
                 with suppress(asyncio.CancelledError):
-                    await helper
+                    await loop
             await run_in_threadpool(telemetry.close)
 
     app = FastAPI(

@@ -54,11 +54,17 @@ class Part:
                     process_group=0,
                 )
 
-    def children(self) -> list[psutil.Process]:
-        """Return the running children of the program."""
+    def forked_children(self) -> list[psutil.Process]:
+        """Return the running children that the program forked, not other programs it started."""
         process = self._process
+        if process is None:
+            return []
         try:
-            return [] if process is None else list(process.children())
+            return [
+                child
+                for child in process.children()
+                if "service.worker.lost_process" not in child.cmdline()
+            ]
         except psutil.NoSuchProcess:
             return []
 

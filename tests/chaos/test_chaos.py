@@ -68,17 +68,19 @@ def aim(service: ServiceUnderTest, state: str) -> str | None:
         time.sleep(0.005)
 
 
-def strike(service: ServiceUnderTest, fault: str, generator: random.Random) -> bool:
-    """Kill what the fault names; False where there was nothing to kill."""
+def strike(service: ServiceUnderTest, fault: str) -> None:
+    """Kill what the fault names; a scoring process is waited for while its parent starts."""
     if fault == "scoring process":
-        children = service.worker.children()
-        return bool(children) and kill(generator.choice(children))
+        service.wait_until(
+            lambda: any(kill(one) for one in service.worker.forked_children()[:1]),
+            "A scoring process",
+        )
+        return
     {
         "worker parent": service.worker,
         "gateway": service.gateway,
         "broker": service.broker,
     }[fault].kill()
-    return True
 
 
 def undisturbed(archive: Path, folder: Path, model: Path) -> dict[str, bytes]:
@@ -154,9 +156,13 @@ def test_nothing_is_lost_or_done_twice_whatever_is_killed(
                 or state_of_jobs(service.record) is None
             ):
                 send_next()
+            if faults[number] == "scoring process":
+                service.wait_until(
+                    lambda: bool(service.worker.forked_children()), "A scoring process"
+                )
             state = aim(service, targets[number])
-            if strike(service, faults[number], generator):
-                struck[faults[number], state or "all ended"] += 1
+            strike(service, faults[number])
+            struck[faults[number], state or "all ended"] += 1
             time.sleep(generator.uniform(0.0, 0.5))
         while len(accepted) < studies:
             send_next()
@@ -212,7 +218,7 @@ def test_nothing_is_lost_or_done_twice_whatever_is_killed(
     ]
     with capsys.disabled():
         sys.stdout.write("\n\n" + "\n\n".join(words) + "\n")
-    assert len(accepted) == studies
+    assert (len(accepted), struck.total()) == (studies, kills)
     assert (lost, doubled, stuck, different, orphans) == (0, 0, 0, 0, 0)
 
 
