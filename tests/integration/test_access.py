@@ -110,7 +110,7 @@ def test_no_route_shows_a_study_to_another_tenant(
         if "{study_id}" not in path:
             continue
         filled = path.replace("{study_id}", study_id).replace("{slice_index}", "0")
-        body = {} if method == "POST" else None
+        body: dict[str, str] | None = {} if method == "POST" else None
         answer = guarded.ask(theirs, method, filled, json=body)
         assert answer.status_code == 404, (method, path, answer.status_code)
         assert answer.json()["code"] == "study_not_found", (method, path)
