@@ -1,4 +1,4 @@
-"""A gateway of its own process takes a large upload in little memory."""
+"""A gateway of its own process takes a large upload in little more memory than it starts with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ UPLOAD_MIB = int(os.environ.get("CACSCORE_HOSTILE_UPLOAD_MIB", "256"))
 """`make hostile` sends 2,000: beyond 2 GiB none is accepted."""
 
 ENTRY_MIB = 50
-LARGEST_RESIDENT_BYTES = 150 * MIB
+LARGEST_GROWTH_BYTES = 32 * MIB
+"""What an upload of any size may add to the libraries, which take some 170 MiB."""
+
 START_TIMEOUT_S = 120.0
 
 
@@ -88,4 +90,4 @@ def test_a_large_upload_needs_little_memory(tmp_path: Path) -> None:
         finally:
             gateway.terminate()
     assert answer.status_code == 202, answer.text
-    assert peak <= LARGEST_RESIDENT_BYTES, (before / MIB, peak / MIB)
+    assert peak - before <= LARGEST_GROWTH_BYTES, (before / MIB, peak / MIB)
