@@ -15,6 +15,7 @@ EVALUATION_PATIENTS ?= 60
 EVALUATION_WORKERS ?= 1
 ABLATION_PATIENTS ?= 144
 HOSTILE_FILES ?= 20000
+HOSTILE_UPLOAD_MIB ?= 2000
 FUZZ_EXAMPLES ?= 100
 ABLATION_TRAINING ?= 60
 ABLATION_STEPS ?= 1000
@@ -105,7 +106,7 @@ bench-read: setup-dev ## time and memory of reading 300 slices, beside SimpleITK
 	$(BIN)/python -m tests.benchmarks.bench_read
 
 hostile: setup-dev ## more than 200 attacks and HOSTILE_FILES mutated files: no crash, no 500, nothing left
-	CACSCORE_HOSTILE_FILES=$(HOSTILE_FILES) $(BIN)/pytest -p no:randomly tests/hostile
+	CACSCORE_HOSTILE_FILES=$(HOSTILE_FILES) CACSCORE_HOSTILE_UPLOAD_MIB=$(HOSTILE_UPLOAD_MIB) $(BIN)/pytest -p no:randomly tests/hostile
 
 fuzz-api: setup-dev ## schemathesis on a running service, all checks; FUZZ_EXAMPLES requests an operation
 	CACSCORE_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest tests/fuzz
