@@ -255,8 +255,8 @@ def table(outcome: Outcome, seconds: float) -> str:
     answer_count = len(outcome.get.durations_s) + len(outcome.post.durations_s)
     lines.append(
         f"It used {outcome.cpu_s:.1f} s of processor time, "
-        f"{outcome.cpu_s / max(answer_count, 1) * 1000:.0f} ms an answer; load of the machine at the "
-        f"end: {os.getloadavg()[0]:.1f}."
+        f"{outcome.cpu_s / max(answer_count, 1) * 1000:.0f} ms an answer; load of the machine "
+        f"at the end: {os.getloadavg()[0]:.1f}."
     )
     kinds = sorted({*outcome.get.errors, *outcome.post.errors})
     return "\n".join([*lines, *(f"Error: {kind}" for kind in kinds[:10])])
