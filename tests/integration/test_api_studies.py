@@ -219,8 +219,9 @@ def test_foreign_cursor_is_refused(service: Service, text: str) -> None:
         ("GET", "/studies?limit=0", 422, "invalid_request"),
         ("GET", "/studies/aaaaaaaaaaaaaaaaaaaaaaaaaa", 404, "study_not_found"),
         ("GET", "/studies/%00%ff", 404, "study_not_found"),
-        ("GET", "/studies/aaaaaaaaaaaaaaaaaaaaaaaaaa/slices/x.png", 422, "invalid_request"),
-        ("GET", "/studies/aaaaaaaaaaaaaaaaaaaaaaaaaa/mask?format=jpg", 422, "invalid_request"),
+        # Whose study it is, is asked first.
+        ("GET", "/studies/aaaaaaaaaaaaaaaaaaaaaaaaaa/slices/x.png", 404, "study_not_found"),
+        ("GET", "/studies/aaaaaaaaaaaaaaaaaaaaaaaaaa/mask?format=jpg", 404, "study_not_found"),
     ],
 )
 def test_every_error_is_a_problem(
@@ -300,6 +301,14 @@ def test_docs_need_no_internet(service: Service) -> None:
     assert "POST /studies" in response.text
 
 
+@pytest.mark.parametrize("path", ["slices/x.png", "mask?format=jpg"])
+def test_parameter_that_is_not_valid_is_a_problem(
+    service: Service, study_zip: Path, path: str
+) -> None:
+    response = service.client.get(f"/studies/{upload(service, study_zip)}/{path}")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+
+
 @pytest.mark.parametrize("path", ["score", "mask", "slices/0.png"])
 def test_study_deleted_while_its_result_is_fetched_is_not_found(
     service: Service, study_zip: Path, path: str, monkeypatch: pytest.MonkeyPatch
@@ -308,8 +317,10 @@ def test_study_deleted_while_its_result_is_fetched_is_not_found(
     service.work()
     find_result = SqlStudyStore.result
 
-    def result_then_deleted(store: SqlStudyStore, wanted: str) -> ScoreResult:
-        result = find_result(store, wanted)
+    def result_then_deleted(
+        store: SqlStudyStore, wanted: str, version: int | None = None
+    ) -> ScoreResult:
+        result = find_result(store, wanted, version)
         delete_study(wanted, store=service.parts.store, artefacts=service.parts.artefacts)
         return result
 
