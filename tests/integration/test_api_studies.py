@@ -222,8 +222,9 @@ def test_foreign_cursor_is_refused(service: Service, text: str) -> None:
         ("GET", "/studies?limit=0", 422, "invalid_request"),
         ("GET", "/studies/aaaaaaaaaaaaaaaaaaaaaaaaaa", 404, "study_not_found"),
         ("GET", "/studies/%00%ff", 404, "study_not_found"),
-        ("GET", "/studies/aaaaaaaaaaaaaaaaaaaaaaaaaa/slices/x.png", 422, "invalid_request"),
-        ("GET", "/studies/aaaaaaaaaaaaaaaaaaaaaaaaaa/mask?format=jpg", 422, "invalid_request"),
+        # Whose study it is, is asked first.
+        ("GET", "/studies/aaaaaaaaaaaaaaaaaaaaaaaaaa/slices/x.png", 404, "study_not_found"),
+        ("GET", "/studies/aaaaaaaaaaaaaaaaaaaaaaaaaa/mask?format=jpg", 404, "study_not_found"),
     ],
 )
 def test_every_error_is_a_problem(
@@ -303,6 +304,14 @@ def test_docs_need_no_internet(service: Service) -> None:
     assert response.headers["Content-Type"].startswith("text/html")
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert "POST /studies" in response.text
+
+
+@pytest.mark.parametrize("path", ["slices/x.png", "mask?format=jpg"])
+def test_parameter_that_is_not_valid_is_a_problem(
+    service: Service, study_zip: Path, path: str
+) -> None:
+    response = service.client.get(f"/studies/{upload(service, study_zip)}/{path}")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
 
 
 @pytest.mark.parametrize("path", ["score", "mask", "slices/0.png"])
