@@ -15,6 +15,7 @@ from rich.console import Console
 
 from calcium_scoring.errors import CacscoreError
 from calcium_scoring.model_input.preprocessing import ModelArray
+from calcium_scoring.model_input.spec import ModelSpec
 from model_training.ablation.commands import ablation
 from model_training.backgrounds.commands import backgrounds
 from model_training.cases import require_cases
@@ -162,6 +163,9 @@ def export(  # noqa: PLR0917 - options, passed by name
     piece_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of its piece in a voxel's decision.")
     ] = 0.0,
+    probability_threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="From which probability on it is calcium.")
+    ] = ModelSpec.probability_threshold,
 ) -> None:
     """Write the ONNX file that the service reads, if it agrees with the checkpoint."""
     trained = load_checkpoint(checkpoint)
@@ -169,6 +173,7 @@ def export(  # noqa: PLR0917 - options, passed by name
         trained.config.model_spec(model_version=model_version, is_provisional=provisional),
         naming_weight=naming_weight,
         piece_share=piece_share,
+        probability_threshold=probability_threshold,
     )
     exported = export_onnx(
         trained.network, spec, out, heart_finder=None if heart is None else heart.read_bytes()

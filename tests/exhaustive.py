@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,11 @@ from calcium_scoring.volume.ct_volume import CtVolume
 
 Answers = tuple[NDArray[np.intp], ModelArray]
 """Flat indices of the dense voxels of a region, ascending, and the probability of each."""
+
+
+def deciding_voxels_alone(model: CalciumModel) -> CalciumModel:
+    """Return the same networks without the rules that mix what the network said afterwards."""
+    return replace(model, spec=replace(model.spec, naming_weight=0.0, piece_share=0.0))
 
 
 def answers_in_the_box(volume: CtVolume, model: CalciumModel, region: HeartRegion) -> Answers:

@@ -17,7 +17,7 @@ from calcium_scoring.model_input.segmentation import segment_scan
 from model_training.cases import find_cases
 from model_training.export_onnx import load_onnx
 from service.settings import DEFAULT_MODEL_PATH
-from tests.exhaustive import answers_in_the_box, answers_to_whole_slices
+from tests.exhaustive import answers_in_the_box, answers_to_whole_slices, deciding_voxels_alone
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL_PATH)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    model = load_onnx(arguments.model, thread_count=arguments.threads)
+    model = deciding_voxels_alone(load_onnx(arguments.model, thread_count=arguments.threads))
     threshold = model.spec.probability_threshold
     say(
         "| Case | Dense voxels | Same bits in the box | At 0.5: marked | of whole slices | differ |"

@@ -9,7 +9,7 @@ from calcium_scoring.model_input.segmentation import segment_scan
 from calcium_scoring.phantom.patient import simulate_patient
 from model_training.export_onnx import load_onnx
 from service.settings import DEFAULT_MODEL_PATH
-from tests.exhaustive import answers_in_the_box
+from tests.exhaustive import answers_in_the_box, deciding_voxels_alone
 
 
 @pytest.mark.slow
@@ -24,7 +24,7 @@ def test_the_search_gives_the_bits_of_preparing_and_showing_every_slice() -> Non
         z_extent_mm=130.0,
         burden_category=">400",
     ).volume
-    model = load_onnx(DEFAULT_MODEL_PATH)
+    model = deciding_voxels_alone(load_onnx(DEFAULT_MODEL_PATH))
     found = segment_scan(volume, model)
     assert found.region is not None
     assert found.voxels is not None

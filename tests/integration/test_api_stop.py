@@ -51,7 +51,7 @@ def test_upload_that_has_begun_is_accepted_after_sigterm_and_no_other_is(
         _wait_until_it_listens(address)
         with socket.create_connection(address, timeout=START_TIMEOUT_S) as client:
             client.sendall(
-                b"POST /studies HTTP/1.1\r\nHost: test\r\nContent-Type: application/zip\r\n"
+                b"POST /studies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/zip\r\n"
                 + f"Content-Length: {len(content)}\r\n\r\n".encode()
                 + content[:1000]
             )

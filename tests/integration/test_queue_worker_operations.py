@@ -89,7 +89,7 @@ def test_lost_worker_is_seen_though_nothing_waits(tmp_path: Path) -> None:
 def test_worker_that_does_not_get_its_execution_provider_is_seen_before_any_study(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    environment.setenv("CACSCORE_ONNX_PROVIDERS", "CUDAExecutionProvider,CPUExecutionProvider")
+    environment.setenv("CACSCORE_ONNX_PROVIDERS", "CUDAExecutionProvider")
     log = tmp_path / "worker.log"
     with running_gateway(Settings()) as client, running_worker(log):
         wait_for(lambda: workers(client) == ["unavailable"], "The finding", log)

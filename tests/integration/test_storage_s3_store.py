@@ -218,7 +218,11 @@ def test_study_is_scored_and_deleted_with_its_files_in_the_bucket(
         assert gzip.decompress(client.get(f"/studies/{study_id}/mask?format=nifti").content)
         assert client.get(f"/studies/{study_id}/slices/1.png").content[:4] == b"\x89PNG"
         mine = [key for key in s3.names() if key.startswith(f"{location.prefix}/studies/")]
-        assert len(mine) == 5
+        listed = client.get(f"/studies/{study_id}/artifacts").json()["artifacts"]
+        assert {key.rpartition("/")[2] for key in mine} == {
+            *("upload.zip", "preview.zip"),
+            *(one["name"] for one in listed),
+        }
         assert service.files() == []
 
         assert client.delete(f"/studies/{study_id}").status_code == 204

@@ -21,7 +21,7 @@ def document(repository: Path) -> dict[str, Any]:
 def test_page_references_no_foreign_host_and_runs_no_script(document: dict[str, Any]) -> None:
     page = docs_page(document)
 
-    references = re.findall(r"(?:href|src|action|url)\s*[=(]\s*[\"']?([^\"'\s)>]+)", page)
+    references = re.findall(r"\b(?:href|src|action|url)\s*[=(]\s*[\"']?([^\"'\s)>]+)", page)
     assert references == ["/openapi.json"]
     assert "://" not in page
     assert "<script" not in page
