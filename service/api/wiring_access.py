@@ -46,6 +46,6 @@ def _buckets(settings: Settings) -> Buckets | None:
     if settings.rate_limit_per_s == 0:
         return None
     terms = BucketTerms(settings.rate_limit_per_s, settings.rate_limit_burst)
-    if settings.broker_url is None:
-        return InProcessBuckets(terms)
-    return RedisBuckets(settings.broker_url.get_secret_value(), terms)
+    url = "" if settings.broker_url is None else settings.broker_url.get_secret_value()
+    # A broker of files, where no server can run, has only one gateway.
+    return RedisBuckets(url, terms) if url.startswith("redis") else InProcessBuckets(terms)

@@ -371,10 +371,10 @@ ZIP_ATTACKS: Final = (
     ZipAttack("UNC name", _named(b"//server/share/pwned.dcm"), UNSAFE),
     ZipAttack("name with a NUL", _named(b"a.dcm\x00.exe"), UNSAFE),
     ZipAttack("empty name", _named(b""), UNSAFE),
-    ZipAttack("name of 60,000 bytes", _named(b"a" * 60_000), TOO_LARGE),
+    ZipAttack("entry name of 60,000 bytes", _named(b"a" * 60_000), TOO_LARGE),
     ZipAttack("1,000 folders deep", _named(b"a/" * 1000 + b"b"), TOO_LARGE),
     ZipAttack(
-        "name that is no UTF-8",
+        "entry name that is no UTF-8",
         lambda: raw_zip([Entry(name=b"\xff\xfe\xfa.dcm", flags=0x800)]),
         NOT_A_ZIP,
     ),
