@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 import redis
 import uvicorn
+from sqlalchemy import Engine
 
 from service.adapters.database.engine import open_engine
 from service.adapters.database.schema import upgrade_schema
@@ -98,6 +100,32 @@ def record_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'record.sqlite3'}"
     server: PostgresqlServer = request.getfixturevalue("postgresql")
     return server.new_database()
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def advance(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def engine(record_url: str) -> Iterator[Engine]:
+    engine = open_engine(record_url)
+    upgrade_schema(engine)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

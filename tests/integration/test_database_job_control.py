@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine, select
 
-from service.adapters.database.engine import open_engine
 from service.adapters.database.job_log import delivery_id
 from service.adapters.database.job_tables import webhook_deliveries
-from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.application.errors import (
     JobHasEnded,
@@ -35,34 +32,11 @@ from service.application.jobs import (
     Stage,
 )
 from service.application.problem import Problem
+from tests.integration.conftest import Clock
 
 TERMS = LeaseTerms(duration=timedelta(seconds=60), max_attempts=2)
 REFUSED = Problem("too_few_slices", "The series has too few slices", "4 slices.")
 A, B, C = ("a" * 26, "b" * 26, "c" * 26)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.time
-
-    def advance(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def engine(record_url: str) -> Iterator[Engine]:
-    engine = open_engine(record_url)
-    upgrade_schema(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

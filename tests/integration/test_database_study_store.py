@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,38 +33,11 @@ from service.application.jobs import (
     Stage,
 )
 from service.application.problem import Problem
-from tests.records import drop_everything
+from tests.integration.conftest import Clock
 
 STUDY = "a" * 26
 PROBLEM = Problem("too_few_slices", "The series has too few slices", "4 slices.", {"count": 4})
 TERMS = LeaseTerms(duration=timedelta(seconds=60), max_attempts=3, retry_delay=timedelta(seconds=5))
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.time
-
-    def advance(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def engine(record_url: str) -> Iterator[Engine]:
-    engine = open_engine(record_url)
-    upgrade_schema(engine)
-    yield engine
-    drop_everything(engine)
-    engine.dispose()
 
 
 @pytest.fixture

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine
 
-from service.adapters.database.engine import open_engine
 from service.adapters.database.operations_record import SqlOperationsRecord
-from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.application.jobs import (
     Claim,
@@ -29,34 +26,9 @@ from service.application.operations import (
     worker_problem,
 )
 from service.application.problem import Problem
+from tests.integration.conftest import Clock
 
 LOST_AFTER = timedelta(seconds=60)
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.time
-
-    def advance(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def engine(record_url: str) -> Iterator[Engine]:
-    engine = open_engine(record_url)
-    upgrade_schema(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
