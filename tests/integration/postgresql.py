@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,8 +64,10 @@ class PostgresqlServer:
         if self.process is not None:
             if number is signal.SIGKILL:
                 # Its children would go on with the shared memory for a moment.
+                # One that has just ended by itself is as dead.
                 for child in psutil.Process(self.process.pid).children(recursive=True):
-                    child.kill()
+                    with suppress(psutil.NoSuchProcess):
+                        child.kill()
             self.process.send_signal(number)
             self.process.wait(START_TIMEOUT_S)
             self.process = None
