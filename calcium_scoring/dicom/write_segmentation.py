@@ -227,7 +227,7 @@ def _write(
 ) -> Path:
     header = series.instances[0]
     with quiet_pydicom():
-        sources = [_source(header, series.volume.geometry) for header in series.instances]
+        sources = _sources(series)
         frames = _frames_as_instances(sources, series)
         segmentation = hd.seg.Segmentation(
             source_images=sources,
@@ -360,9 +360,19 @@ def _segment(
     )
 
 
-def _source(header: Dataset, geometry: VolumeGeometry) -> Dataset:
-    """Return what a mask takes over from an instance of its source, in values that are valid."""
-    source = patient_and_study(header)
+def _sources(series: CtSeries) -> list[Dataset]:
+    """Return what a mask takes over from each instance of its source, in values that are valid.
+
+    Patient and study are those of the first instance: a series has one of each.
+    """
+    patient = patient_and_study(series.instances[0])
+    geometry = series.volume.geometry
+    return [_source(header, patient, geometry) for header in series.instances]
+
+
+def _source(header: Dataset, patient: Dataset, geometry: VolumeGeometry) -> Dataset:
+    # A copy: `Dataset(patient)` would share its elements.
+    source = Dataset(dict(patient.items()))
     source.update(copied(header, _PLACE_KEYWORDS))
     spacing_mm = geometry.spacing_between_slices_mm
     source.SpacingBetweenSlices = DSfloat(spacing_mm, auto_format=True)

@@ -9,6 +9,7 @@ slice that is asked for, pixel by pixel the same as from the volume itself.
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 import zlib
 from io import BytesIO
@@ -30,6 +31,9 @@ _GEOMETRY: Final = "geometry.json"
 _LEVELS: Final = 255
 _LOWEST_HU: Final = WINDOW_CENTER_HU - WINDOW_WIDTH_HU / 2
 _HU_PER_LEVEL: Final = WINDOW_WIDTH_HU / _LEVELS
+
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_FILTER_UP: Final = 2
 
 _FIRST_ZIP_DATE: Final = (1980, 1, 1, 0, 0, 0)
 """A constant date keeps the archive the same, byte for byte, whenever it is written."""
@@ -83,10 +87,28 @@ def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
-    content = BytesIO()
-    # Runs only: a search for longer matches finds none in noise, and takes as long again.
-    Image.fromarray(pixels).save(content, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)
-    return content.getvalue()
+    """Return a grey PNG; each row is the difference to the one above, deflated by runs.
+
+    Pillow tries five filters for every row: as large a picture, in two and a half times the time.
+    A search for longer matches than runs finds none in noise, and takes as long again.
+    Source: ISO/IEC 15948 (PNG), chunks of section 11, filter type 2 ("Up") of section 9.
+    """
+    rows, columns = pixels.shape
+    filtered = np.empty((rows, columns + 1), dtype=np.uint8)
+    filtered[:, 0] = _PNG_FILTER_UP
+    filtered[0, 1:] = pixels[0]
+    np.subtract(pixels[1:], pixels[:-1], out=filtered[1:, 1:])
+    deflate = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
+    content = deflate.compress(filtered.data) + deflate.flush()
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
+    return _PNG_SIGNATURE + b"".join(
+        _png_chunk(kind, data)
+        for kind, data in ((b"IHDR", header), (b"IDAT", content), (b"IEND", b""))
+    )
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _pixels(content: bytes) -> NDArray[np.uint8]:
