@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -20,9 +21,13 @@ a stable `code`: what to do about each is under [troubleshooting](../troubleshoo
 Types are written as in Python; those with a name of their own are [below](#types). The
 [Python client](python-client.md) has the same names.
 
-Every request may also be answered {common}.
+What every request may be answered, unless it needs no key, is not repeated below; each is a
+[ProblemDocument](#problemdocument):
+
+{common}
 """
 
+PROBLEM: Final = "application/problem+json"
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
@@ -34,12 +39,12 @@ def api_page(document: Mapping[str, Any]) -> str:
         for method in _METHODS
         if method in item
     ]
-    common = set.intersection(*(set(one["responses"]) for _, _, one in operations)) - {"200"}
+    common = _common_answers([one for _, _, one in operations])
     parts = [
         _INTRODUCTION.format(
             openapi=document["openapi"],
             version=document["info"]["version"],
-            common=", ".join(f"{code} ({HTTPStatus(int(code)).phrase})" for code in sorted(common)),
+            common=_table(("Answer", "What"), sorted(common.items())),
         )
     ]
     tags = dict.fromkeys(tag for _, _, one in operations for tag in one.get("tags", ["other"]))
@@ -58,8 +63,20 @@ def api_page(document: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _common_answers(operations: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the errors that most operations describe in the same words."""
+    errors = Counter(
+        (code, str(answer["description"]))
+        for one in operations
+        for code, answer in one["responses"].items()
+        if int(code) >= HTTPStatus.BAD_REQUEST
+    )
+    most = len(operations) / 2
+    return {code: description for (code, description), count in errors.items() if count > most}
+
+
 def _operation(
-    path: str, method: str, operation: Mapping[str, Any], common: set[str]
+    path: str, method: str, operation: Mapping[str, Any], common: Mapping[str, str]
 ) -> Iterator[str]:
     yield f"### `{method.upper()} {path}`"
     yield f"**{operation.get('summary', '')}**"
@@ -83,9 +100,9 @@ def _operation(
     if body:
         yield "Body: " + "; ".join(_contents(body)) + _described(body)
     rows = [
-        (code, f"{answer.get('description', '')} {', '.join(_contents(answer))}".strip())
+        (code, f"{answer['description']} {', '.join(_contents(answer))}".strip())
         for code, answer in operation["responses"].items()
-        if code not in common
+        if common.get(code) != answer["description"]
     ]
     yield _table(("Answer", "What"), rows)
 
@@ -97,6 +114,8 @@ def _described(body: Mapping[str, Any]) -> str:
 def _contents(part: Mapping[str, Any]) -> Iterator[str]:
     for media_type, content in part.get("content", {}).items():
         schema = content.get("schema", {})
+        if media_type == PROBLEM:
+            continue
         named = _type(schema) if "$ref" in schema else ""
         yield f"`{media_type}` {named}".strip()
 
