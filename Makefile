@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
+STAMP_DOCS := $(VENV)/.installed-docs
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
-CHECKED := calcium_scoring service model_training tests
+CHECKED := cacscore_client calcium_scoring service model_training tests documentation
 PYTEST_WORKERS ?= 2
+MERMAID_VERSION := 11.12.0
 export CHAOS_STUDIES ?= 100
 export CHAOS_KILLS ?= 200
 export CHAOS_OUTAGE_S ?= 60
@@ -25,7 +27,7 @@ LOAD_CLIENTS ?= 200
 LOAD_SECONDS ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check constraints evaluate ablation bench bench-read chaos hostile fuzz-api load audit clean
+.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check references docs docs-serve setup-docs constraints evaluate ablation bench bench-read chaos hostile fuzz-api load audit clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +81,28 @@ openapi: setup-dev ## write openapi/openapi.json from the code
 openapi-check: setup-dev ## fail when openapi/openapi.json is not what the code says
 	$(BIN)/python -m service.api.export_openapi --check openapi/openapi.json
 
+references: setup-dev ## write the client's types and docs/reference from the code
+	$(BIN)/python -m documentation.references
+
+docs: setup-docs ## build the documentation in build/site; a link that leads nowhere fails it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: setup-docs ## show the documentation at http://127.0.0.1:8001 and follow every change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8001
+
+setup-docs: $(STAMP_DOCS) ## .venv with what the documentation is built with
+
+$(STAMP_DOCS): $(STAMP)
+	$(PIP) -e '.[docs]'
+	@# Diagrams are drawn by a script of the site's own; without npm they stay text.
+	@mkdir -p build/mermaid
+	@if command -v npm >/dev/null; then \
+	  (cd build/mermaid && npm pack --silent mermaid@$(MERMAID_VERSION) >/dev/null \
+	    && tar -xzf mermaid-$(MERMAID_VERSION).tgz package/dist/mermaid.min.js package/LICENSE) \
+	    || echo "Mermaid could not be fetched; diagrams stay text."; \
+	fi
+	@touch $@
+
 constraints: setup-dev ## pin the tree that is installed now
 	@# The GPU build of ONNX Runtime is never installed beside the CPU build: its pin is carried over.
 	@grep '^onnxruntime-gpu==' constraints.txt > .constraints.gpu
@@ -118,4 +142,4 @@ audit: setup-dev ## known vulnerabilities of the pins, bandit on the code, SBOM 
 	$(BIN)/python -m tests.audit --sbom build/sbom.json
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,9 +10,10 @@ from typing import Final
 
 from rich.table import Table
 
+from cacscore_client.documents import CalciumReport
 from calcium_scoring.phantom.patient import simulate_patient
-from service.application.report_document import INTENDED_USE, ReportDocument
-from service.cli.client import ServiceClient
+from service.application.report_document import INTENDED_USE
+from service.cli.client import service_client
 from service.cli.console import progress_bars, say, stdout
 from service.cli.outcome import writing
 from service.cli.phantom import TRUTH, WrittenPhantom, write_phantom
@@ -49,7 +50,7 @@ def run_demo(out: Path, *, seed: int) -> None:
         with writing(out / "patient"):
             phantom = write_phantom(patient, out / "patient", as_zip=True)
     say(f"     {phantom.series}\n2/3  Starting the service ...")
-    results: list[ReportDocument] = []
+    results: list[CalciumReport] = []
     # A short path and a folder that vanishes: nothing of a demo is worth keeping but its results.
     data_folder = Path(tempfile.mkdtemp(prefix="cacscore-demo-"))
     try:
@@ -64,23 +65,25 @@ def run_demo(out: Path, *, seed: int) -> None:
     _print_result(results[0], phantom, out)
 
 
-def _score_over_http(url: str, archive: Path, out: Path) -> ReportDocument:
+def _score_over_http(url: str, archive: Path, out: Path) -> CalciumReport:
     say(f"3/3  Scoring through {url} ...")
-    with ServiceClient(url) as client:
-        study = upload_with_progress(client, archive)
-        path = f"/studies/{study['id']}"
-        report = wait_with_progress(client, study["id"], timeout_s=SCORE_TIMEOUT_S)
+    with service_client(url) as client:
+        study_id = upload_with_progress(client, archive)["id"]
+        report = wait_with_progress(client, study_id, timeout_s=SCORE_TIMEOUT_S)
         text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-        picture = f"{path}/slices/{_slice_to_show(report)}.png"
-        with writing(out):
-            (out / REPORT).write_text(text + "\n", encoding="utf-8")
-            client.download(f"{path}/mask", out / MASK_DICOM, accept="application/dicom")
-            client.download(f"{path}/mask", out / MASK_NIFTI, accept="application/gzip")
-            client.download(picture, out / OVERLAY, accept="image/png")
+        files = {
+            REPORT: f"{text}\n".encode(),
+            MASK_DICOM: client.mask(study_id, "dicom"),
+            MASK_NIFTI: client.mask(study_id, "nifti"),
+            OVERLAY: client.slice_picture(study_id, _slice_to_show(report)),
+        }
+    with writing(out):
+        for name, content in files.items():
+            (out / name).write_bytes(content)
     return report
 
 
-def _slice_to_show(report: ReportDocument) -> int:
+def _slice_to_show(report: CalciumReport) -> int:
     """Return the slice with most calcium, or the middle one where none was found."""
     parts = [part for lesion in report["lesions"] for part in lesion["slices"]]
     if not parts:
@@ -92,21 +95,21 @@ def _slice_to_show(report: ReportDocument) -> int:
     return max(area_mm2, key=lambda index: area_mm2[index])
 
 
-def _print_result(report: ReportDocument, phantom: WrittenPhantom, out: Path) -> None:
+def _print_result(report: CalciumReport, phantom: WrittenPhantom, out: Path) -> None:
     stdout.print("A simulated patient through the whole service:")
     table = Table()
     for heading in ("", "scored", "true"):
         table.add_column(heading, justify="left" if not heading else "right")
-    truth = phantom.truth
+    scored, truth = dict(report), phantom.truth
     for quantity, key, form in (
         ("Agatston score", "agatston_score", ".3f"),
         ("Volume score, mm³", "volume_score_mm3", ".1f"),
         ("Risk category", "risk_category", "s"),
     ):
-        table.add_row(quantity, format(report[key], form), format(truth[key], form))
+        table.add_row(quantity, format(scored[key], form), format(truth[key], form))
     table.add_row("Lesions", str(len(report["lesions"])), str(len(truth["lesions"])))
     stdout.print(table)
-    print_warnings(report, stdout)
+    print_warnings(scored, stdout)
     for name in (REPORT, MASK_DICOM, MASK_NIFTI, OVERLAY):
         stdout.print(str(out / name), markup=False, soft_wrap=True)
     stdout.print(str(phantom.series.parent / TRUTH), markup=False, soft_wrap=True)

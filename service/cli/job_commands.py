@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,11 @@ from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from service.application.jobs import Priority
 from service.application.report_document import INTENDED_USE
 from service.cli.outcome import EXIT_CODES_HELP, needs_extra
+
+if TYPE_CHECKING:
+    # Only when a command runs: the client needs httpx.
+    from cacscore_client import CacscoreClient
+    from cacscore_client.documents import RerunRequest, Study
 
 UrlArgument = Annotated[
     str, typer.Argument(metavar="URL", help="Where the service is: http://host:port")
@@ -24,12 +29,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the study as JSO
 
 def cancel(url: UrlArgument, study: StudyArgument, as_json: JsonOption = False) -> None:
     """Cancel the scoring of a study."""
-    _ask(url, study, "cancel", wants_json=as_json)
+    _ask(url, lambda client: client.cancel(study), wants_json=as_json)
 
 
 def retry(url: UrlArgument, study: StudyArgument, as_json: JsonOption = False) -> None:
     """Score a cancelled study again, or one that the service gave up."""
-    _ask(url, study, "retry", wants_json=as_json)
+    _ask(url, lambda client: client.retry(study), wants_json=as_json)
 
 
 def rerun(
@@ -49,9 +54,12 @@ def rerun(
     as_json: JsonOption = False,
 ) -> None:
     """Score a study once more."""
-    wish = {"protocol": protocol, "tube_voltage_table": tube_voltage_table}
-    given = {name: str(value) for name, value in wish.items() if value is not None}
-    _ask(url, study, "rerun", {**given, "priority": priority.value}, wants_json=as_json)
+    wish: RerunRequest = {"priority": priority.value}
+    if protocol is not None:
+        wish["protocol"] = protocol
+    if tube_voltage_table is not None:
+        wish["tube_voltage_table"] = tube_voltage_table
+    _ask(url, lambda client: client.rerun(study, wish), wants_json=as_json)
 
 
 def add_job_commands(app: typer.Typer) -> None:
@@ -92,11 +100,9 @@ def add_job_commands(app: typer.Typer) -> None:
     )(rerun)
 
 
-def _ask(
-    url: str, study_id: str, action: str, wish: Mapping[str, str] | None = None, *, wants_json: bool
-) -> None:
-    with needs_extra("embedded"):
-        from service.cli.client import ServiceClient  # noqa: PLC0415
+def _ask(url: str, what: Callable[[CacscoreClient], Study], *, wants_json: bool) -> None:
+    with needs_extra("client"):
+        from service.cli.client import service_client  # noqa: PLC0415
         from service.cli.submit import print_study  # noqa: PLC0415
-    with ServiceClient(url) as client:
-        print_study(client, client.ask(study_id, action, wish), wants_json=wants_json)
+    with service_client(url) as client:
+        print_study(client.url, what(client), wants_json=wants_json)

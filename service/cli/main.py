@@ -547,7 +547,7 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Send a series to a service."""
-    with needs_extra("embedded"):
+    with needs_extra("client"):
         from service.cli.submit import submit as submit_upload  # noqa: PLC0415
     submit_upload(
         url,
@@ -556,10 +556,8 @@ def submit(
         wants_json=as_json,
         timeout_s=timeout,
         api_key=api_key,
-        params={
-            "priority": priority.value,
-            **({} if callback_url is None else {"callback_url": callback_url}),
-        },
+        priority=priority.value,
+        callback_url=callback_url,
     )
 
 

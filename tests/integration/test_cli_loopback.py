@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from service.cli.client import ServiceClient
+from service.cli.client import service_client
 from service.cli.outcome import CommandFailed
 from service.cli.serve import _EmbeddedService
 
@@ -68,16 +68,16 @@ def embedded_service(folder: Path, port: int) -> _EmbeddedService:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_service_of_this_machine_is_reached_past_a_proxy(port: int, host: str) -> None:
-    with ServiceClient(f"http://{host}:{port}") as client:
-        assert client.study("abc") == READY
+    with service_client(f"http://{host}:{port}") as client:
+        assert client.readiness() == READY
 
 
 def test_service_elsewhere_is_reached_through_the_proxy() -> None:
     # The address is of a network for documentation: without the proxy the answer would be a
     # time-out, with it the proxy refuses at once.
     with (
-        ServiceClient("http://192.0.2.1") as client,
         pytest.raises(CommandFailed, match="Connection refused"),
+        service_client("http://192.0.2.1") as client,
     ):
         client.study("abc")
 

@@ -59,7 +59,7 @@ def test_plain_install_measures_a_mask(tmp_path: Path) -> None:
     [
         (("score", "."), "worker-cpu"),
         (("serve",), "embedded"),
-        (("submit", "http://127.0.0.1:1", "."), "embedded"),
+        (("submit", "http://127.0.0.1:1", "."), "client"),
     ],
 )
 def test_missing_extra_is_named(arguments: tuple[str, ...], extra: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.outcome import UsageMistake
-from service.cli.submit import zip_of
+from cacscore_client.archive import packed
+from cacscore_client.errors import NothingToSend
 
 
 @pytest.fixture
@@ -24,33 +24,33 @@ def test_zip_is_sent_as_it_is(tmp_path: Path) -> None:
     archive = tmp_path / "x.zip"
     archive.write_bytes(b"PK")
 
-    with zip_of(archive) as sent:
+    with packed(archive) as sent:
         assert sent == archive
 
 
 def test_archive_of_a_folder_carries_no_names_of_the_folder(folder: Path) -> None:
-    with zip_of(folder) as archive, zipfile.ZipFile(archive) as reader:
+    with packed(folder) as archive, zipfile.ZipFile(archive) as reader:
         assert reader.namelist() == ["000001.dcm", "000002.dcm"]
         assert reader.read("000001.dcm") == b"first"
 
 
 def test_same_folder_gives_the_same_bytes(folder: Path) -> None:
-    with zip_of(folder) as archive:
+    with packed(folder) as archive:
         first = archive.read_bytes()
     for file in folder.rglob("*.dcm"):
         file.touch()
 
-    with zip_of(folder) as archive:
+    with packed(folder) as archive:
         assert archive.read_bytes() == first
 
 
 def test_archive_is_gone_afterwards(folder: Path) -> None:
-    with zip_of(folder) as archive:
+    with packed(folder) as archive:
         pass
 
     assert not archive.exists()
 
 
-def test_empty_folder_is_a_mistake_of_usage(tmp_path: Path) -> None:
-    with pytest.raises(UsageMistake, match="no files"), zip_of(tmp_path):
+def test_empty_folder_is_nothing_to_send(tmp_path: Path) -> None:
+    with pytest.raises(NothingToSend, match="no files"), packed(tmp_path):
         pass
