@@ -13,7 +13,7 @@ from service.api.access import OPEN_PATHS
 from service.api.problems import PROBLEM_MEDIA_TYPE
 from service.api.schemas import ProblemResponse
 from service.api.uploads import FORM, FORM_FIELD
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 
 TITLE: Final = "cacscore"
 

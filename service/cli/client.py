@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 
 from service.application.problem import Problem
-from service.application.report_document import ReportDocument
+from service.application.report_terms import ReportDocument
 from service.cli.outcome import CommandFailed, UsageMistake, failed_study
 
 API_KEY_VARIABLE: Final = "CACSCORE_API_KEY"

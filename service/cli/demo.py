@@ -11,7 +11,7 @@ from typing import Final
 from rich.table import Table
 
 from calcium_scoring.phantom.patient import simulate_patient
-from service.application.report_document import INTENDED_USE, ReportDocument
+from service.application.report_terms import INTENDED_USE, ReportDocument
 from service.cli.client import ServiceClient
 from service.cli.console import progress_bars, say, stdout
 from service.cli.outcome import writing

@@ -20,7 +20,7 @@ from calcium_scoring.version import __version__
 from calcium_scoring.volume.patient import Sex
 from calcium_scoring.volume.segmentation_kind import SegmentationKind
 from service.application.jobs import Priority
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.audit_commands import audit_app
 from service.cli.choices import (
     ScoreChoices,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rich.progress import DownloadColumn, Progress, TaskID, TransferSpeedColumn
 
-from service.application.report_document import INTENDED_USE, ReportDocument
+from service.application.report_terms import INTENDED_USE, ReportDocument
 from service.cli.client import ServiceClient
 from service.cli.console import print_json, progress_bars, say, stdout
 from service.cli.outcome import UsageMistake

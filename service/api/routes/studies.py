@@ -32,8 +32,7 @@ from service.application.categories import categories_document, facts_of_report
 from service.application.delete_study import delete_study
 from service.application.errors import ScoreNotReady, SliceNotFound, TooBusy
 from service.application.jobs import JobRequest, Priority
-from service.application.preview import render_slice
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.application.submit_study import submit_study
 from service.application.webhooks import LONGEST_URL
 
@@ -276,6 +275,9 @@ def get_slice(
     version: Version = None,
 ) -> Response:
     """Return a slice of the scored series with its calcium marked."""
+    # What draws takes 20 MiB: only a gateway that is asked for pictures has it in memory.
+    from service.application.preview import render_slice  # noqa: PLC0415
+
     result = parts.store.result(study_id, version)
     if not 0 <= slice_index < result.slice_count:
         raise SliceNotFound(slice_index, result.slice_count)
