@@ -27,6 +27,8 @@ CacscoreError
 ├── TooManyRequests          a caller asks too often
 ├── InvalidTenant            a name that cannot be one of a tenant
 ├── KeyNotFound              no API key of that id
+├── PseudonymNotFound        the crosswalk does not know the pseudonym
+├── CrosswalkSealed          the crosswalk was sealed with another key
 ├── LeaseLost                this attempt no longer owns its job; whatever it writes is dropped
 └── DependencyUnavailable    a part of the service is away; trying again later may help
     ├── ModelUnavailable
@@ -450,6 +452,25 @@ class KeyNotFound(CacscoreError):
     def __init__(self, key_id: str) -> None:
         super().__init__("There is no API key of this id; see `cacscore keys list`.")
         self.key_id = key_id
+
+
+class PseudonymNotFound(CacscoreError):
+    """The crosswalk has no entry for a pseudonym."""
+
+    code = "pseudonym_not_found"
+    title = "The crosswalk does not know this pseudonym"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No study that is still here has this as pseudonym of its patient, study or series."
+        )
+
+
+class CrosswalkSealed(CacscoreError):
+    """An entry of the crosswalk was sealed with another key."""
+
+    code = "crosswalk_sealed"
+    title = "The crosswalk cannot be opened with this key"
 
 
 class IdentityProviderUnavailable(DependencyUnavailable):

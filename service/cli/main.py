@@ -27,6 +27,7 @@ from service.cli.choices import (
     given_facts,
 )
 from service.cli.console import stdout
+from service.cli.crosswalk_commands import crosswalk_app
 from service.cli.database_commands import db_app
 from service.cli.job_commands import add_job_commands
 from service.cli.key_commands import keys_app
@@ -616,6 +617,7 @@ def demo(
 
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
+app.add_typer(crosswalk_app, name="crosswalk")
 app.add_typer(audit_app, name="audit")
 add_job_commands(app)
 
