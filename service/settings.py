@@ -257,6 +257,17 @@ class Settings(BaseSettings):
         default=4, description="Uploads that each key may have under way in one gateway."
     )
 
+    resumable_upload_hours: PositiveFloat = Field(
+        default=24.0, description="A resumable upload goes when nothing happens to it for so long."
+    )
+    resumable_request_s: PositiveFloat = Field(
+        default=3600.0,
+        description="One request of a resumable upload is cut off after this; what has come stays.",
+    )
+    resumable_uploads_per_key: PositiveInt = Field(
+        default=16, description="Unfinished resumable uploads that each key may have."
+    )
+
     deidentify: bool = Field(
         default=False,
         description="Workers de-identify every upload before anything else and remove it; see "

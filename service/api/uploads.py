@@ -41,6 +41,16 @@ class UploadLimits:
     time_s: float
 
 
+@dataclass(frozen=True)
+class ResumableUploadLimits:
+    """How large a resumable upload may be, how long one of its requests may take, how many."""
+
+    size_bytes: int
+    stall_s: float
+    request_s: float
+    most_unfinished: int
+
+
 @asynccontextmanager
 async def received_upload(
     request: Request, artefacts: ArtefactStore, limits: UploadLimits
@@ -57,16 +67,7 @@ async def received_upload(
         with path.open("xb") as out:
             sink = _Sink(out, limits.size_bytes)
             take, finish = _form_reader(request, sink) if media_type == FORM else (sink.take, None)
-            try:
-                async with asyncio.timeout(limits.time_s):
-                    await _drain(request, take, limits.stall_s)
-            except TimeoutError as error:
-                raise UploadTimedOut(
-                    f"The upload sent nothing for {limits.stall_s:g} s, or took more than "
-                    f"{limits.time_s:g} s as a whole.",
-                    stall_s=limits.stall_s,
-                    time_s=limits.time_s,
-                ) from error
+            await drained(request, take, stall_s=limits.stall_s, time_s=limits.time_s)
             if finish is not None:
                 finish()
         yield sink.received(path)
@@ -174,9 +175,39 @@ def _form_reader(
     return take, finish
 
 
-async def _drain(request: Request, take: Callable[[bytes], None], stall_s: float) -> None:
-    """Hand the body over in batches, in a thread, so that other requests go on."""
+async def drained(
+    request: Request,
+    take: Callable[[bytes], None],
+    *,
+    stall_s: float,
+    time_s: float,
+    keeps_rest: bool = False,
+) -> None:
+    """Hand the body of a request over, in batches; UploadTimedOut where it takes too long.
+
+    With ``keeps_rest`` what came before the connection broke is handed over too.
+    """
     batch = bytearray()
+    try:
+        async with asyncio.timeout(time_s):
+            await _drain(request, take, stall_s, batch)
+    except TimeoutError as error:
+        raise UploadTimedOut(
+            f"The upload sent nothing for {stall_s:g} s, or took more than {time_s:g} s as a "
+            "whole.",
+            stall_s=stall_s,
+            time_s=time_s,
+        ) from error
+    finally:
+        # Here and not in a thread: nobody may be left to wait for it.
+        if keeps_rest and batch:
+            take(bytes(batch))
+
+
+async def _drain(
+    request: Request, take: Callable[[bytes], None], stall_s: float, batch: bytearray
+) -> None:
+    """Hand the body over in batches, in a thread, so that other requests go on."""
     stream = aiter(request.stream())
     while True:
         async with asyncio.timeout(stall_s):
@@ -184,8 +215,9 @@ async def _drain(request: Request, take: Callable[[bytes], None], stall_s: float
         if chunk is not None:
             batch += chunk
         if len(batch) >= _BATCH_BYTES or (chunk is None and batch):
-            await run_in_threadpool(take, bytes(batch))
+            gathered = bytes(batch)
             batch.clear()
+            await run_in_threadpool(take, gathered)
         if chunk is None:
             return
 

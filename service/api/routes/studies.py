@@ -104,7 +104,7 @@ async def submit(  # noqa: PLR0917 - the framework passes them by name
     if callback_url is not None:
         parts.webhook_policy.check(callback_url)
     caller = caller_of(request)
-    await parts.admission.work(_refuse_without_room, parts=parts)
+    await parts.admission.work(refuse_without_room, parts=parts)
     async with (
         door.uploads.taken_by(caller),
         parts.admission.place(),
@@ -297,7 +297,7 @@ def delete(study_id: StudyId, parts: Parts) -> None:
     delete_study(study_id, store=parts.store, artefacts=parts.artefacts)
 
 
-def _refuse_without_room(parts: GatewayParts) -> None:
+def refuse_without_room(parts: GatewayParts) -> None:
     """Raise StorageFull or TooBusy where an upload had better come later."""
     parts.artefacts.check()
     waiting = parts.operations.queued_jobs()
