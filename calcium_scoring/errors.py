@@ -19,6 +19,7 @@ CacscoreError
 │   ├── UnreadablePixels
 │   ├── UnsupportedImageType
 │   ├── ContrastEnhanced
+│   ├── BurnedInAnnotation
 │   ├── HeartNotCovered
 │   ├── GantryTilt
 │   ├── NotAxial
@@ -200,6 +201,13 @@ class ContrastEnhanced(SeriesRejected):
 
     code = "contrast_enhanced"
     title = "The series is contrast-enhanced"
+
+
+class BurnedInAnnotation(SeriesRejected):
+    """Text is burnt into the pixels, and the upload was to be de-identified."""
+
+    code = "burned_in_annotation"
+    title = "Text is burnt into the pixels"
 
 
 class HeartNotCovered(SeriesRejected):

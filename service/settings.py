@@ -30,6 +30,7 @@ from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.upload.archive import MIB, ArchiveLimits
 from service.adapters.storage.s3_location import S3Location
 from service.application.access import ASYMMETRIC_ALGORITHMS
+from service.application.crosswalk import key_bytes
 from service.application.jobs import LeaseTerms
 from service.application.webhooks import WebhookPolicy, check_allowed_urls, secret_bytes
 
@@ -255,6 +256,52 @@ class Settings(BaseSettings):
     uploads_at_once_per_key: PositiveInt = Field(
         default=4, description="Uploads that each key may have under way in one gateway."
     )
+
+    resumable_upload_hours: PositiveFloat = Field(
+        default=24.0, description="A resumable upload goes when nothing happens to it for so long."
+    )
+    resumable_request_s: PositiveFloat = Field(
+        default=3600.0,
+        description="One request of a resumable upload is cut off after this; what has come stays.",
+    )
+    resumable_uploads_per_key: PositiveInt = Field(
+        default=16, description="Unfinished resumable uploads that each key may have."
+    )
+
+    deidentify: bool = Field(
+        default=False,
+        description="Workers de-identify every upload before anything else and remove it; see "
+        "docs/how-to/de-identify.md.",
+    )
+    deidentify_key: SecretStr | None = Field(
+        default=None,
+        description="Key of the pseudonyms and of the crosswalk: base64 of 32 random bytes or "
+        "more (`cacscore crosswalk new-key`).",
+    )
+    deidentify_keeps_age_and_sex: bool = Field(
+        default=True, description="Age and sex stay: percentiles and risks need them."
+    )
+    deidentify_dates: Literal["remove", "shift"] = Field(
+        default="remove",
+        description="shift: all dates of a patient are moved back by the same secret number of "
+        "days, so that their distances stay.",
+    )
+
+    @field_validator("deidentify_key")
+    @classmethod
+    def _check_deidentify_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            key_bytes(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _check_deidentify(self) -> Self:
+        if self.deidentify and self.deidentify_key is None:
+            raise ValueError(
+                "CACSCORE_DEIDENTIFY needs CACSCORE_DEIDENTIFY_KEY; `cacscore crosswalk new-key` "
+                "makes one."
+            )
+        return self
 
     @field_validator("oidc_issuer", "oidc_jwks_url")
     @classmethod

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.uid import (
@@ -266,6 +267,14 @@ def read_hu(image: ImageFile, hu: HuValues, decoder: DecoderProcess) -> None:
 @cache
 def _uid(text: str) -> UID:
     return UID(text)
+
+
+def read_pixel_data(path: Path) -> DataElement:
+    """Return the element of the pixel data as it stands in a file.
+
+    UnreadablePixels where there is none, or it cannot be read.
+    """
+    return _read_pixels(path)["PixelData"]
 
 
 def _read_pixels(path: Path) -> Dataset:

@@ -331,7 +331,7 @@ def _ct_images(
                 "at a time.",
                 file_number=file_number,
             )
-        reasons = [_why_no_ct_slice(one.header) for one in found]
+        reasons = [why_no_ct_slice(one.header) for one in found]
         images += [one for one, reason in zip(found, reasons, strict=True) if reason is None]
         left_out += [
             LeftOutFile.of(one, reason)
@@ -341,7 +341,8 @@ def _ct_images(
     return images, left_out, found_dicom
 
 
-def _why_no_ct_slice(header: Dataset) -> str | None:
+def why_no_ct_slice(header: Dataset) -> str | None:
+    """Return why an image is no slice of a CT scan; None where it is one."""
     kind = sop_class(header)
     image_type = {one.upper() for one in texts(header, "ImageType")}
     # Siemens puts two words into one value: "CT_SOM5 MIP".
@@ -485,6 +486,33 @@ def _names_contrast(name: str) -> bool:
     if _CONTRAST_WORDS.search(said):
         return True
     return _ANGIOGRAPHY_WORDS.search(said) is not None and _CALCIUM_WORDS.search(said) is None
+
+
+def telling_words(header: Dataset, keyword: str) -> str:
+    """Return of a description only what the rules above read in it, ``;`` between its parts.
+
+    The rules find the same in what is returned as in the whole: a name that somebody typed into a
+    description cannot be part of it.
+    """
+    raw = " ".join(texts(header, keyword))
+    plain = raw.replace("_", " ")
+    telling = [False] * len(raw)
+    for source, patterns in (
+        (raw, (_UNGATED_WORDS, _GATING_WORDS, _PROJECTION_NAMES)),
+        (
+            plain,
+            (_CALCIUM_WORDS, _NEGATED_CONTRAST_WORDS, _CONTRAST_WORDS, _ANGIOGRAPHY_WORDS),
+        ),
+    ):
+        for pattern in patterns:
+            for found in pattern.finditer(source):
+                telling[found.start() : found.end()] = [True] * len(found[0])
+    parts = "".join(
+        letter if is_telling else ";" for letter, is_telling in zip(plain, telling, strict=True)
+    )
+    words = ";".join(one for one in parts.split(";") if one)
+    # The one pattern that takes any ending.
+    return re.sub(r"(kontrast)\w*", r"\1", words, flags=re.IGNORECASE)
 
 
 def _why_not(other: _Candidate, chosen: _Candidate) -> str:

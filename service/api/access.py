@@ -34,6 +34,9 @@ NOT_AUDITED: Final = frozenset(
         ("GET", "/studies"),
         ("GET", "/studies/{study_id}"),
         ("GET", "/studies/{study_id}/events"),
+        # Pieces of an upload; what it becomes is written down as a study.
+        ("OPTIONS", "/uploads"),
+        ("PATCH", "/uploads/{upload_id}"),
     }
 )
 """Polling for a status shows nothing of a patient and would bury what does."""

@@ -19,8 +19,9 @@ from service.api.documentation import DESCRIPTION, TITLE, build_openapi
 from service.api.middleware import RequestGuard
 from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
+from service.api.resumable import remove_expired_uploads_forever
 from service.api.retention import retain_forever
-from service.api.routes import jobs, metrics, operations, results, studies
+from service.api.routes import jobs, metrics, operations, results, studies, uploads
 from service.api.telemetry import GatewayTelemetry
 from service.api.webhooks import deliver_forever
 from service.api.wiring import gateway_parts, metric_sources
@@ -44,6 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             asyncio.create_task(reap_forever(app.state.parts)),
             asyncio.create_task(deliver_forever(app.state.parts)),
             asyncio.create_task(retain_forever(chosen, app.state.parts)),
+            asyncio.create_task(remove_expired_uploads_forever(app.state.parts)),
         ]
         try:
             yield
@@ -68,7 +70,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestGuard, telemetry=telemetry)
     # Results first: the path of an export looks like that of a study.
-    routers = (results.router, studies.router, jobs.router, operations.router, metrics.router)
+    routers = (
+        results.router,
+        studies.router,
+        uploads.router,
+        jobs.router,
+        operations.router,
+        metrics.router,
+    )
     add_problem_handlers(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)

@@ -13,7 +13,7 @@ from service.api.access import OPEN_PATHS
 from service.api.problems import PROBLEM_MEDIA_TYPE
 from service.api.schemas import ProblemResponse
 from service.api.uploads import FORM, FORM_FIELD
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 
 TITLE: Final = "cacscore"
 
@@ -55,8 +55,11 @@ _REASONS: Final = {
     406: "It is not available in an accepted type; `evidence.available` lists those that are.",
     408: "The upload stalled or took too long.",
     409: "The study is not in a state that allows it, or has not been scored yet.",
+    412: "The tus protocol is spoken in version 1.0.0; the request does not say so.",
     413: "The upload exceeds a limit.",
     415: "The body has a type that is not accepted.",
+    423: "Another request writes to the upload.",
+    460: "The checksum does not fit the bytes; nothing of them was kept.",
     422: "The upload or a parameter is refused, or the study could not be scored.",
     429: "The caller asks too often, or has too many uploads under way; see `Retry-After`.",
     503: "A part of the service is unavailable; see `Retry-After`.",
@@ -100,6 +103,10 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         tags=[
             {"name": "studies", "description": "Uploads and their scores."},
+            {
+                "name": "uploads",
+                "description": "Uploads that can be resumed: tus 1.0.0, <https://tus.io>.",
+            },
             {
                 "name": "results",
                 "description": "Scores in standard objects: SR, PDF, FHIR, tables.",

@@ -26,6 +26,34 @@ class UploadTimedOut(UploadRejected):
     title = "The upload took too long"
 
 
+class MalformedUploadRequest(CacscoreError):
+    """A header of the tus protocol is missing or has no meaning here."""
+
+    code = "malformed_upload_request"
+    title = "A header of the upload is missing or not understood"
+
+
+class TusVersionNotSupported(CacscoreError):
+    """The request speaks another version of the tus protocol, or does not say which."""
+
+    code = "tus_version_not_supported"
+    title = "This version of the tus protocol is not spoken"
+
+
+class UploadOffsetMismatch(CacscoreError):
+    """The request continues elsewhere than where the upload ends."""
+
+    code = "upload_offset_mismatch"
+    title = "The upload ends elsewhere"
+
+
+class ChecksumMismatch(CacscoreError):
+    """The bytes of a request are not those that its checksum is of."""
+
+    code = "checksum_mismatch"
+    title = "The checksum does not fit the bytes"
+
+
 class NotAcceptable(CacscoreError):
     """The mask exists, but in none of the types that the request accepts."""
 

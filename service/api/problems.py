@@ -18,7 +18,16 @@ from calcium_scoring.errors import (
     UploadRejected,
     UploadTooLarge,
 )
-from service.api.errors import MalformedForm, NotAcceptable, UnsupportedMediaType, UploadTimedOut
+from service.api.errors import (
+    ChecksumMismatch,
+    MalformedForm,
+    MalformedUploadRequest,
+    NotAcceptable,
+    TusVersionNotSupported,
+    UnsupportedMediaType,
+    UploadOffsetMismatch,
+    UploadTimedOut,
+)
 from service.api.schemas import ProblemResponse
 from service.application.errors import (
     ArtefactNotFound,
@@ -45,12 +54,21 @@ from service.application.errors import (
     StudyNotFound,
     TooBusy,
     TooManyRequests,
+    UploadBusy,
+    UploadNotFound,
+    UploadTooLong,
 )
 from service.application.problem import Problem
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
-STATUS_OF_ERROR: Final[dict[type[CacscoreError], HTTPStatus]] = {
+TUS_VERSION: Final = "1.0.0"
+"""Version of the tus protocol, in every answer about resumable uploads."""
+
+CHECKSUM_MISMATCH: Final = 460
+"""A status of the tus protocol, of its extension checksum."""
+
+STATUS_OF_ERROR: Final[dict[type[CacscoreError], int]] = {
     UploadRejected: HTTPStatus.UNPROCESSABLE_ENTITY,
     UploadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -79,6 +97,13 @@ STATUS_OF_ERROR: Final[dict[type[CacscoreError], HTTPStatus]] = {
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     InvalidTenant: HTTPStatus.UNPROCESSABLE_ENTITY,
     KeyNotFound: HTTPStatus.NOT_FOUND,
+    MalformedUploadRequest: HTTPStatus.BAD_REQUEST,
+    TusVersionNotSupported: HTTPStatus.PRECONDITION_FAILED,
+    UploadOffsetMismatch: HTTPStatus.CONFLICT,
+    ChecksumMismatch: CHECKSUM_MISMATCH,
+    UploadNotFound: HTTPStatus.NOT_FOUND,
+    UploadBusy: HTTPStatus.LOCKED,
+    UploadTooLong: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     DependencyUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     CacscoreError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -121,7 +146,7 @@ def internal_error() -> Response:
     )
 
 
-def status_of(error: CacscoreError) -> HTTPStatus:
+def status_of(error: CacscoreError) -> int:
     """Return the HTTP status of an error."""
     return next(STATUS_OF_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_OF_ERROR)
 
@@ -151,6 +176,10 @@ def _on_cacscore_error(request: Request, error: Exception) -> Response:
         retry_after_s = max(1, math.ceil(error.retry_after_s))
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     request.state.problem_code = problem.code
+    if request.scope["path"].startswith("/uploads"):
+        headers["Tus-Resumable"] = TUS_VERSION
+    if isinstance(error, TusVersionNotSupported):
+        headers["Tus-Version"] = TUS_VERSION
     if isinstance(error, NotAuthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return problem_response(problem, status_of(error), headers)
@@ -178,13 +207,14 @@ def _on_http_exception(request: Request, error: Exception, routes: Sequence[Base
 
 def _methods_of_path(request: Request, routes: Sequence[BaseRoute]) -> list[str]:
     """Return every method that the path answers; the router names those of its first route."""
+    path = request.scope["path"]
+    matching = [
+        route for route in routes if isinstance(route, Route) and route.path_regex.match(path)
+    ]
+    # The path of an export has the form of a study's too, and is none.
+    matching = [one for one in matching if one.path == path] or matching
     return sorted(
-        {
-            method
-            for route in routes
-            if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
-            for method in route.methods or ()
-        }
+        {method for one in matching if one.include_in_schema for method in one.methods or ()}
     )
 
 

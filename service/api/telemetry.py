@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from calcium_scoring.version import __version__
 from service.adapters.metrics.prometheus_metrics import GatewayMetrics
 from service.adapters.tracing.open_tracing import open_tracing
-from service.application.report_document import SCHEMA_VERSION
+from service.application.report_terms import SCHEMA_VERSION
 from service.application.telemetry import (
     REQUEST_ID,
     AnsweredRequest,

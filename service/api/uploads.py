@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
-from streaming_form_data import StreamingFormDataParser
-from streaming_form_data.parser import ParseFailedException
-from streaming_form_data.targets import BaseTarget
 
 from calcium_scoring.errors import UploadTooLarge
 from service.api.errors import MalformedForm, UnsupportedMediaType, UploadTimedOut
@@ -42,6 +41,16 @@ class UploadLimits:
     time_s: float
 
 
+@dataclass(frozen=True)
+class ResumableUploadLimits:
+    """How large a resumable upload may be, how long one of its requests may take, how many."""
+
+    size_bytes: int
+    stall_s: float
+    request_s: float
+    most_unfinished: int
+
+
 @asynccontextmanager
 async def received_upload(
     request: Request, artefacts: ArtefactStore, limits: UploadLimits
@@ -58,16 +67,7 @@ async def received_upload(
         with path.open("xb") as out:
             sink = _Sink(out, limits.size_bytes)
             take, finish = _form_reader(request, sink) if media_type == FORM else (sink.take, None)
-            try:
-                async with asyncio.timeout(limits.time_s):
-                    await _drain(request, take, limits.stall_s)
-            except TimeoutError as error:
-                raise UploadTimedOut(
-                    f"The upload sent nothing for {limits.stall_s:g} s, or took more than "
-                    f"{limits.time_s:g} s as a whole.",
-                    stall_s=limits.stall_s,
-                    time_s=limits.time_s,
-                ) from error
+            await drained(request, take, stall_s=limits.stall_s, time_s=limits.time_s)
             if finish is not None:
                 finish()
         yield sink.received(path)
@@ -93,40 +93,75 @@ class _Sink:
         return ReceivedUpload(path, self._hash.hexdigest(), self._size_bytes)
 
 
-class _FileField(BaseTarget):  # type: ignore[misc]  # the package ships no types
-    """The one file of the form."""
+class _FileField:
+    """The one file of the form, as the parser tells of its parts."""
 
     def __init__(self, sink: _Sink) -> None:
-        super().__init__()
         self._sink = sink
+        self._is_file = False
+        self._name = bytearray()
+        self._value = bytearray()
         self.begun = 0
         self.ended = 0
 
-    def on_start(self) -> None:
-        self.begun += 1
+    def part_begins(self) -> None:
+        self._is_file = False
 
-    def on_data_received(self, chunk: bytes) -> None:
-        if self.begun == 1:
-            self._sink.take(chunk)
+    def header_begins(self) -> None:
+        self._name.clear()
+        self._value.clear()
 
-    def on_finish(self) -> None:
-        self.ended += 1
+    def header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_ends(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            _, options = parse_options_header(bytes(self._value))
+            self._is_file = options.get(b"name") == FORM_FIELD.encode()
+
+    def headers_end(self) -> None:
+        self.begun += self._is_file
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file and self.begun == 1:
+            self._sink.take(data[start:end])
+
+    def part_ends(self) -> None:
+        self.ended += self._is_file
 
 
 def _form_reader(
     request: Request, sink: _Sink
 ) -> tuple[Callable[[bytes], None], Callable[[], None]]:
     field = _FileField(sink)
+    _, options = parse_options_header(request.headers.get("content-type"))
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise MalformedForm("The Content-Type of the form names no boundary.")
     try:
-        parser = StreamingFormDataParser(headers=dict(request.headers))
-    except ParseFailedException as error:
-        raise MalformedForm("The Content-Type of the form names no boundary.") from error
-    parser.register(FORM_FIELD, field)
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": field.part_begins,
+                "on_header_begin": field.header_begins,
+                "on_header_field": field.header_name,
+                "on_header_value": field.header_value,
+                "on_header_end": field.header_ends,
+                "on_headers_finished": field.headers_end,
+                "on_part_data": field.data,
+                "on_part_end": field.part_ends,
+            },
+        )
+    except FormParserError as error:
+        raise MalformedForm("The boundary of the form is not one (RFC 2046).") from error
 
     def take(chunk: bytes) -> None:
         try:
-            parser.data_received(chunk)
-        except ParseFailedException as error:
+            parser.write(chunk)
+        except FormParserError as error:
             raise MalformedForm("The body is not a well-formed multipart form.") from error
 
     def finish() -> None:
@@ -140,9 +175,39 @@ def _form_reader(
     return take, finish
 
 
-async def _drain(request: Request, take: Callable[[bytes], None], stall_s: float) -> None:
-    """Hand the body over in batches, in a thread, so that other requests go on."""
+async def drained(
+    request: Request,
+    take: Callable[[bytes], None],
+    *,
+    stall_s: float,
+    time_s: float,
+    keeps_rest: bool = False,
+) -> None:
+    """Hand the body of a request over, in batches; UploadTimedOut where it takes too long.
+
+    With ``keeps_rest`` what came before the connection broke is handed over too.
+    """
     batch = bytearray()
+    try:
+        async with asyncio.timeout(time_s):
+            await _drain(request, take, stall_s, batch)
+    except TimeoutError as error:
+        raise UploadTimedOut(
+            f"The upload sent nothing for {stall_s:g} s, or took more than {time_s:g} s as a "
+            "whole.",
+            stall_s=stall_s,
+            time_s=time_s,
+        ) from error
+    finally:
+        # Here and not in a thread: nobody may be left to wait for it.
+        if keeps_rest and batch:
+            take(bytes(batch))
+
+
+async def _drain(
+    request: Request, take: Callable[[bytes], None], stall_s: float, batch: bytearray
+) -> None:
+    """Hand the body over in batches, in a thread, so that other requests go on."""
     stream = aiter(request.stream())
     while True:
         async with asyncio.timeout(stall_s):
@@ -150,8 +215,9 @@ async def _drain(request: Request, take: Callable[[bytes], None], stall_s: float
         if chunk is not None:
             batch += chunk
         if len(batch) >= _BATCH_BYTES or (chunk is None and batch):
-            await run_in_threadpool(take, bytes(batch))
+            gathered = bytes(batch)
             batch.clear()
+            await run_in_threadpool(take, gathered)
         if chunk is None:
             return
 

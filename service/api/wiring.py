@@ -18,14 +18,16 @@ from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.metrics.prometheus_metrics import GatewayMetrics, Sources
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
 from service.adapters.storage.open_store import open_artefact_store
+from service.adapters.storage.partial_uploads import FolderPartialUploads
 from service.adapters.webhooks.pinned_http import PinnedHttpSender
 from service.api.admission import Admission, AdmissionLimits
 from service.api.telemetry import GatewayTelemetry
-from service.api.uploads import UploadLimits
+from service.api.uploads import ResumableUploadLimits, UploadLimits
 from service.application.errors import QueueUnavailable
 from service.application.jobs import Priority
 from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
+from service.application.resumable_uploads import PartialUploads
 from service.application.webhooks import WebhookOutbox, WebhookPolicy, WebhookSender
 from service.settings import Settings
 
@@ -49,6 +51,8 @@ class GatewayParts:
     outbox: WebhookOutbox
     webhook_sender: WebhookSender
     webhook_policy: WebhookPolicy
+    partial_uploads: PartialUploads
+    resumable_upload_limits: ResumableUploadLimits
 
 
 class NoJobQueue:
@@ -112,6 +116,15 @@ def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayPar
         outbox=SqlWebhookOutbox(engine),
         webhook_sender=PinnedHttpSender(settings.webhook_networks),
         webhook_policy=settings.webhook_policy,
+        partial_uploads=FolderPartialUploads(
+            settings.data_dir / "uploads", lifetime=timedelta(hours=settings.resumable_upload_hours)
+        ),
+        resumable_upload_limits=ResumableUploadLimits(
+            size_bytes=settings.upload_bytes,
+            stall_s=settings.upload_stall_s,
+            request_s=settings.resumable_request_s,
+            most_unfinished=settings.resumable_uploads_per_key,
+        ),
     )
 
 

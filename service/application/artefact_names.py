@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 UPLOAD: Final = "upload.zip"
+DEIDENTIFIED: Final = "deidentified.zip"
+"""Stands in the place of the upload where uploads are de-identified."""
+
 REPORT: Final = "report.json"
 REPORT_SR: Final = "report.dcm"
 REPORT_PDF: Final = "report.pdf"

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.volume.label_map import Artery
-from service.application.report_document import ReportDocument
+from service.application.report_terms import ReportDocument
 
 Row: TypeAlias = dict[str, Any]
 

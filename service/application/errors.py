@@ -27,6 +27,11 @@ CacscoreError
 ├── TooManyRequests          a caller asks too often
 ├── InvalidTenant            a name that cannot be one of a tenant
 ├── KeyNotFound              no API key of that id
+├── UploadNotFound           no resumable upload of that id, or no longer
+├── UploadBusy               somebody else appends to the resumable upload
+├── UploadTooLong            more bytes came than the resumable upload was announced with
+├── PseudonymNotFound        the crosswalk does not know the pseudonym
+├── CrosswalkSealed          the crosswalk was sealed with another key
 ├── LeaseLost                this attempt no longer owns its job; whatever it writes is dropped
 └── DependencyUnavailable    a part of the service is away; trying again later may help
     ├── ModelUnavailable
@@ -450,6 +455,62 @@ class KeyNotFound(CacscoreError):
     def __init__(self, key_id: str) -> None:
         super().__init__("There is no API key of this id; see `cacscore keys list`.")
         self.key_id = key_id
+
+
+class UploadNotFound(CacscoreError):
+    """There is no resumable upload of that id, or no longer."""
+
+    code = "upload_not_found"
+    title = "There is no such upload"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no upload of this id, or it was finished, deleted or given up long ago. "
+            "Begin another one (POST /uploads)."
+        )
+
+
+class UploadBusy(CacscoreError):
+    """Somebody else appends to the resumable upload."""
+
+    code = "upload_busy"
+    title = "The upload is being written by another request"
+
+    def __init__(self) -> None:
+        super().__init__("Another request writes to this upload; wait until it has ended.")
+
+
+class UploadTooLong(CacscoreError):
+    """More bytes came than the resumable upload was announced with."""
+
+    code = "upload_too_long"
+    title = "The upload is longer than announced"
+
+    def __init__(self, length: int) -> None:
+        super().__init__(
+            f"The body goes beyond the {length} bytes of Upload-Length; what is beyond was not "
+            "kept.",
+            length=length,
+        )
+
+
+class PseudonymNotFound(CacscoreError):
+    """The crosswalk has no entry for a pseudonym."""
+
+    code = "pseudonym_not_found"
+    title = "The crosswalk does not know this pseudonym"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No study that is still here has this as pseudonym of its patient, study or series."
+        )
+
+
+class CrosswalkSealed(CacscoreError):
+    """An entry of the crosswalk was sealed with another key."""
+
+    code = "crosswalk_sealed"
+    title = "The crosswalk cannot be opened with this key"
 
 
 class IdentityProviderUnavailable(DependencyUnavailable):

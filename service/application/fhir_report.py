@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from calcium_scoring.dicom import codes
 from calcium_scoring.volume.label_map import CORONARY, Artery
-from service.application.report_document import ReportDocument
+from service.application.report_terms import ReportDocument
 
 FhirResource: TypeAlias = dict[str, Any]
 """A FHIR resource as JSON values."""

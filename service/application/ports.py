@@ -5,12 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from calcium_scoring.model_input.segmentation import Segmentation
-from calcium_scoring.model_input.spec import ModelSpec
-from calcium_scoring.model_input.tiling import Progress
-from calcium_scoring.volume.ct_volume import CtVolume
 from service.application.access import DEFAULT_TENANT
 from service.application.engine import EngineIdentity
 from service.application.jobs import (
@@ -27,6 +23,13 @@ from service.application.jobs import (
     StudyPage,
 )
 from service.application.problem import Problem
+
+if TYPE_CHECKING:
+    # The gateway needs the other ports, and not what segments.
+    from calcium_scoring.model_input.segmentation import Segmentation
+    from calcium_scoring.model_input.spec import ModelSpec
+    from calcium_scoring.model_input.tiling import Progress
+    from calcium_scoring.volume.ct_volume import CtVolume
 
 
 class Segmenter(Protocol):

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from service.application.artefact_names import media_type
 from service.application.jobs import ModelIdentity
-from service.application.report_document import INTENDED_USE, ReportDocument
+from service.application.report_terms import INTENDED_USE, ReportDocument
 
 ProvenanceDocument: TypeAlias = dict[str, Any]
 """JSON values only."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from calcium_scoring.errors import SeriesWarning
 from calcium_scoring.scoring.agatston import agatston_score, density_weight
@@ -36,18 +36,10 @@ from calcium_scoring.volume.label_map import Artery
 from service.application.categories import NOTHING_GIVEN, GivenFacts, categories_document
 from service.application.engine import EngineIdentity
 from service.application.jobs import ModelIdentity
+from service.application.report_terms import INTENDED_USE, SCHEMA_VERSION, ReportDocument
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-ReportDocument: TypeAlias = dict[str, Any]
-"""JSON values only; ``CalciumReportResponse`` of the API is its schema."""
-
-SCHEMA_VERSION: Final = 3
-
-INTENDED_USE: Final = (
-    "Research use only. Not a medical device: not for diagnosis or for decisions on treatment."
-)
 
 
 def report_document(

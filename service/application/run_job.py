@@ -17,7 +17,7 @@ import structlog
 from calcium_scoring.errors import CacscoreError, SeriesRejected, UploadRejected
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.upload.archive import ArchiveLimits
-from service.application.artefact_names import UPLOAD
+from service.application.deidentification import Deidentifier, upload_to_score
 from service.application.errors import (
     DependencyUnavailable,
     LeaseLost,
@@ -57,6 +57,7 @@ def run_job(
     mass_calibration_factor: float | None = None,
     limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS,
     signer: Signer | None = None,
+    deidentifier: Deidentifier | None = None,
     time_limit_error: type[Exception] = TimeoutError,
     time_limit_s: float = 0.0,
     observer: AttemptObserver = NOBODY,
@@ -70,6 +71,8 @@ def run_job(
         Called within the attempt, so that a model that cannot be loaded counts as its failure.
     signer
         Signs the record of where the result comes from; unsigned without one.
+    deidentifier
+        De-identifies the upload first; with none it is scored as it came.
     time_limit_error, time_limit_s
         What the queue raises within an attempt that takes longer than this.
     worker
@@ -98,6 +101,7 @@ def run_job(
                 mass_calibration_factor=mass_calibration_factor,
                 limits=limits,
                 signer=signer,
+                deidentifier=deidentifier,
                 watch=watch,
             )
         _remove_leftovers(claim, artefacts)
@@ -154,11 +158,19 @@ def _score_study(
     mass_calibration_factor: float | None,
     limits: ArchiveLimits,
     signer: Signer | None,
+    deidentifier: Deidentifier | None,
     watch: _LeaseWatch,
 ) -> None:
     with (
         artefacts.scratch() as scratch,
-        artefacts.local_copy(f"{claim.folder}/{UPLOAD}") as upload,
+        upload_to_score(
+            claim,
+            store=store,
+            artefacts=artefacts,
+            limits=limits,
+            deidentifier=deidentifier,
+            workdir=scratch,
+        ) as (upload, upload_limits),
     ):
         unpacked, written = scratch / "unpacked", scratch / "written"
         unpacked.mkdir()
@@ -169,7 +181,7 @@ def _score_study(
             segmenter=segmenter,
             protocol=protocol,
             mass_calibration_factor=mass_calibration_factor,
-            limits=limits,
+            limits=upload_limits,
             progress=watch.hear,
         )
         for name in write_artefacts(scored, written, watch.hear, signer):

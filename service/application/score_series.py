@@ -20,7 +20,8 @@ from service.application.categories import NOTHING_GIVEN, GivenFacts
 from service.application.jobs import ModelIdentity, Stage
 from service.application.ports import Segmenter
 from service.application.progress import StageProgress, no_progress
-from service.application.report_document import ReportDocument, report_document
+from service.application.report_document import report_document
+from service.application.report_terms import ReportDocument
 
 DEFAULT_ARCHIVE_LIMITS: Final = ArchiveLimits()
 

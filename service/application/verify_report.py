@@ -23,7 +23,8 @@ from calcium_scoring.volume.label_map import LabelMap
 from calcium_scoring.volume.patient import Sex
 from service.application.categories import GIVEN, NOTHING_GIVEN, GivenFacts
 from service.application.errors import ReportRejected
-from service.application.report_document import SCHEMA_VERSION, ReportDocument, report_document
+from service.application.report_document import report_document
+from service.application.report_terms import SCHEMA_VERSION, ReportDocument
 
 RELATIVE_TOLERANCE: Final = 1e-9
 """Numbers may differ by so much: sums in another order round otherwise. Our choice."""

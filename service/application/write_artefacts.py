@@ -33,7 +33,7 @@ from service.application.jobs import ModelIdentity, Stage
 from service.application.preview import write_preview
 from service.application.progress import StageProgress, no_progress
 from service.application.provenance import Artefact, Signer, inputs_of, provenance_document
-from service.application.report_document import ReportDocument
+from service.application.report_terms import ReportDocument
 
 if TYPE_CHECKING:
     from service.application.score_series import ScoredSeries

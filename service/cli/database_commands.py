@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.console import print_json, say, stdout
 from service.cli.outcome import EXIT_CODES_HELP, CommandFailed, needs_extra
 

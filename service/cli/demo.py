@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cacscore_client.documents import CalciumReport
 from calcium_scoring.phantom.patient import simulate_patient
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.client import service_client
 from service.cli.console import progress_bars, say, stdout
 from service.cli.outcome import writing

@@ -10,7 +10,7 @@ import typer
 from calcium_scoring.scoring.conventions import ConventionName
 from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from service.application.jobs import Priority
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.outcome import EXIT_CODES_HELP, needs_extra
 
 if TYPE_CHECKING:

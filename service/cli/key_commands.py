@@ -16,7 +16,7 @@ from service.application.access import (
     rotate_key,
     utc_now,
 )
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.console import print_json, say, stdout
 from service.cli.outcome import EXIT_CODES_HELP, needs_extra
 

@@ -20,13 +20,14 @@ from calcium_scoring.version import __version__
 from calcium_scoring.volume.patient import Sex
 from calcium_scoring.volume.segmentation_kind import SegmentationKind
 from service.application.jobs import Priority
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.audit_commands import audit_app
 from service.cli.choices import (
     ScoreChoices,
     given_facts,
 )
 from service.cli.console import stdout
+from service.cli.crosswalk_commands import crosswalk_app
 from service.cli.database_commands import db_app
 from service.cli.job_commands import add_job_commands
 from service.cli.key_commands import keys_app
@@ -614,6 +615,7 @@ def demo(
 
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
+app.add_typer(crosswalk_app, name="crosswalk")
 app.add_typer(audit_app, name="audit")
 add_job_commands(app)
 

@@ -40,7 +40,7 @@ from service.application.errors import (
     StudyFailed,
 )
 from service.application.problem import Problem
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.console import print_json, say, stderr
 
 EXIT_CODES_HELP: Final = (

@@ -16,7 +16,8 @@ from calcium_scoring.scoring.conventions import CONVENTIONS
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.scoring.report import measure_calcium
 from calcium_scoring.volume.label_map import LabelMap
-from service.application.report_document import INTENDED_USE, ReportDocument, report_document
+from service.application.report_document import report_document
+from service.application.report_terms import INTENDED_USE, ReportDocument
 from service.cli.console import progress_bars, say, stdout
 from service.cli.outcome import writing
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from calcium_scoring.scoring.categories import cac_drs_category
-from service.application.report_document import SCHEMA_VERSION, ReportDocument
+from service.application.report_terms import SCHEMA_VERSION, ReportDocument
 from service.cli.outcome import CommandFailed
 
 MAX_LESIONS_SHOWN = 20

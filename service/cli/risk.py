@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from service.application.categories import GivenFacts, categories_document, facts_of_report
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.console import print_json, stdout
 from service.cli.outcome import UsageMistake
 from service.cli.report_view import print_categories

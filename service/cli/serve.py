@@ -30,7 +30,7 @@ import redis
 from service.adapters.database.engine import open_engine
 from service.adapters.database.schema import upgrade_schema
 from service.adapters.queue.celery_queue import celery_app
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.client import is_loopback
 from service.cli.console import say
 from service.cli.embedded.broker import Broker, choose_broker

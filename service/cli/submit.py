@@ -12,7 +12,7 @@ from cacscore_client import CacscoreClient
 from cacscore_client.archive import packed
 from cacscore_client.documents import CalciumReport, Priority, Study
 from cacscore_client.watching import StudyState
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.client import service_client
 from service.cli.console import print_json, progress_bars, say, stdout
 from service.cli.report_view import print_report

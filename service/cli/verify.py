@@ -21,7 +21,7 @@ from service.application.provenance import (
     inputs_of,
     sha256_of,
 )
-from service.application.report_document import INTENDED_USE, ReportDocument
+from service.application.report_terms import INTENDED_USE, ReportDocument
 from service.application.verify_report import NOT_RECOMPUTED, Verification, verify_report
 from service.cli.console import print_json, progress_bars, stdout
 from service.cli.outcome import FoundDifferent, UsageMistake

@@ -76,6 +76,7 @@ def score_study_task(self: Task[..., None], job_id: str) -> None:
             terms=parts.terms,
             limits=parts.limits,
             signer=parts.signer,
+            deidentifier=parts.deidentifier,
             time_limit_error=SoftTimeLimitExceeded,
             time_limit_s=settings.task_soft_time_limit_s,
             worker=this_worker(),

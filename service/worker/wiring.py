@@ -10,8 +10,12 @@ from datetime import timedelta
 from functools import cache
 from typing import Final
 
+from sqlalchemy import Engine
+
+from calcium_scoring.dicom.deidentify import DeidentificationOptions
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.upload.archive import ArchiveLimits
+from service.adapters.database.crosswalk import SqlCrosswalk
 from service.adapters.database.engine import open_engine
 from service.adapters.database.operations_record import SqlOperationsRecord
 from service.adapters.database.schema import require_current_schema
@@ -20,6 +24,8 @@ from service.adapters.onnx.segmenter import OnnxSegmenter
 from service.adapters.signing.ed25519 import KEY_FILE, Ed25519Signer
 from service.adapters.storage.open_store import open_artefact_store
 from service.adapters.tracing.open_tracing import open_tracing
+from service.application.crosswalk import key_bytes
+from service.application.deidentification import Deidentifier
 from service.application.errors import RecordSchemaUnknown, RecordUnavailable
 from service.application.jobs import LeaseTerms
 from service.application.operations import OperationsRecord
@@ -50,6 +56,7 @@ class WorkerParts:
     terms: LeaseTerms
     limits: ArchiveLimits
     signer: Signer
+    deidentifier: Deidentifier | None = None
 
 
 def provider_of(segmenter: Segmenter) -> str:
@@ -124,4 +131,19 @@ def worker_parts(settings: Settings) -> WorkerParts:
         terms=settings.lease_terms,
         limits=settings.archive_limits,
         signer=Ed25519Signer(settings.data_dir / KEY_FILE),
+        deidentifier=_deidentifier(settings, engine),
+    )
+
+
+def _deidentifier(settings: Settings, engine: Engine) -> Deidentifier | None:
+    if not settings.deidentify or settings.deidentify_key is None:
+        return None
+    key = key_bytes(settings.deidentify_key.get_secret_value())
+    return Deidentifier(
+        key,
+        DeidentificationOptions(
+            retains_age_and_sex=settings.deidentify_keeps_age_and_sex,
+            shifts_dates=settings.deidentify_dates == "shift",
+        ),
+        SqlCrosswalk(engine, key),
     )

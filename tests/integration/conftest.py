@@ -185,6 +185,7 @@ class Service:
                 terms=self.parts.terms,
                 observer=AttemptTally(self.parts.operations),
                 signer=self.parts.signer,
+                deidentifier=self.parts.deidentifier,
             )
 
     def files(self) -> list[str]:

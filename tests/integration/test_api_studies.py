@@ -23,7 +23,7 @@ from service.api.schemas import CalciumReportResponse
 from service.application.delete_study import delete_study
 from service.application.jobs import ScoreResult
 from service.application.operations import WorkerBeat, WorkerState
-from service.application.report_document import SCHEMA_VERSION
+from service.application.report_terms import SCHEMA_VERSION
 from service.settings import Settings
 from service.worker.wiring import worker_parts
 from tests.fakes import THRESHOLD_HU, write_study_zip

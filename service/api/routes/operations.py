@@ -23,7 +23,7 @@ from service.application.errors import (
     WorkerUnavailable,
 )
 from service.application.operations import SeenWorker, worker_problem
-from service.application.report_document import INTENDED_USE, SCHEMA_VERSION
+from service.application.report_terms import INTENDED_USE, SCHEMA_VERSION
 
 router = APIRouter(tags=["operations"])
 

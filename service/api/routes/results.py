@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterator
 from enum import StrEnum
+from http import HTTPStatus
 from typing import IO, Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from service.api.access import Caller
@@ -91,6 +92,12 @@ class ArtefactsResponse(ResponseModel):
 
     artifacts: list[ArtefactResponse]
     """Each file once; the record of where they come from is the last."""
+
+
+@router.api_route("/export", methods=["DELETE"], include_in_schema=False)
+def refuse_to_delete_export() -> None:
+    """Answer 405: the path of a study has the same form, and this is none."""
+    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
 
 
 @router.get(

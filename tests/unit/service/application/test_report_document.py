@@ -22,7 +22,8 @@ from calcium_scoring.volume.patient import PatientFacts, Sex
 from calcium_scoring.volume.searched_voxels import SearchedPart, SearchedVoxels
 from service.api.schemas import CalciumReportResponse
 from service.application.jobs import ModelIdentity
-from service.application.report_document import ReportDocument, report_document
+from service.application.report_document import report_document
+from service.application.report_terms import ReportDocument
 from tests.builders import plaque_phantom
 
 MODEL = ModelIdentity("DenseRAUnet", "1.2.0", "ab" * 32, is_provisional=False)

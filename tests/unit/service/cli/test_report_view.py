@@ -13,7 +13,8 @@ from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.scoring.report import measure_calcium
 from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.label_map import Artery, LabelMap
-from service.application.report_document import ReportDocument, report_document
+from service.application.report_document import report_document
+from service.application.report_terms import ReportDocument
 from service.cli.outcome import CommandFailed
 from service.cli.report_view import print_report
 from tests.builders import plaque_phantom, soft_tissue_volume

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from calcium_scoring.scoring.protocol import LITERATURE
 from calcium_scoring.scoring.report import measure_calcium
-from service.application.report_document import ReportDocument, report_document
+from service.application.report_document import report_document
+from service.application.report_terms import ReportDocument
 from service.cli.report_view import MAX_REJECTED_SHOWN, print_report
 from tests.builders import plaque_phantom
 
