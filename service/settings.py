@@ -256,6 +256,14 @@ class Settings(BaseSettings):
         default=4, description="Uploads that each key may have under way in one gateway."
     )
 
+    destinations_file: Path | None = Field(
+        default=None,
+        description="YAML file of the destinations that results are pushed to; none without it.",
+    )
+    push_interval_s: PositiveFloat = Field(
+        default=2.0, description="How often a worker looks for results that are to be pushed."
+    )
+
     @field_validator("oidc_issuer", "oidc_jwks_url")
     @classmethod
     def _check_oidc_url(cls, value: str | None) -> str | None:

@@ -20,7 +20,7 @@ from service.api.middleware import RequestGuard
 from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
 from service.api.retention import retain_forever
-from service.api.routes import jobs, metrics, operations, results, studies
+from service.api.routes import jobs, metrics, operations, pushes, results, studies
 from service.api.telemetry import GatewayTelemetry
 from service.api.webhooks import deliver_forever
 from service.api.wiring import gateway_parts, metric_sources
@@ -68,7 +68,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestGuard, telemetry=telemetry)
     # Results first: the path of an export looks like that of a study.
-    routers = (results.router, studies.router, jobs.router, operations.router, metrics.router)
+    routers = (
+        results.router,
+        studies.router,
+        jobs.router,
+        pushes.router,
+        operations.router,
+        metrics.router,
+    )
     add_problem_handlers(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)

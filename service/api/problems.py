@@ -24,6 +24,7 @@ from service.application.errors import (
     ArtefactNotFound,
     CallbackNotAllowed,
     DependencyUnavailable,
+    DestinationNotFound,
     InvalidCursor,
     InvalidTenant,
     JobGivenUp,
@@ -79,6 +80,7 @@ STATUS_OF_ERROR: Final[dict[type[CacscoreError], HTTPStatus]] = {
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     InvalidTenant: HTTPStatus.UNPROCESSABLE_ENTITY,
     KeyNotFound: HTTPStatus.NOT_FOUND,
+    DestinationNotFound: HTTPStatus.NOT_FOUND,
     DependencyUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     CacscoreError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }

@@ -13,8 +13,10 @@ from calcium_scoring.upload.archive import ArchiveLimits
 from service.adapters.database.engine import open_engine
 from service.adapters.database.operations_record import SqlOperationsRecord
 from service.adapters.database.outbox import SqlWebhookOutbox
+from service.adapters.database.push_outbox import SqlPushOutbox
 from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
+from service.adapters.destinations.places import read_destinations
 from service.adapters.metrics.prometheus_metrics import GatewayMetrics, Sources
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
 from service.adapters.storage.open_store import open_artefact_store
@@ -26,6 +28,7 @@ from service.application.errors import QueueUnavailable
 from service.application.jobs import Priority
 from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
+from service.application.pushes import PushOutbox
 from service.application.webhooks import WebhookOutbox, WebhookPolicy, WebhookSender
 from service.settings import Settings
 
@@ -49,6 +52,8 @@ class GatewayParts:
     outbox: WebhookOutbox
     webhook_sender: WebhookSender
     webhook_policy: WebhookPolicy
+    push_outbox: PushOutbox
+    destination_names: tuple[str, ...]
 
 
 class NoJobQueue:
@@ -112,6 +117,8 @@ def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayPar
         outbox=SqlWebhookOutbox(engine),
         webhook_sender=PinnedHttpSender(settings.webhook_networks),
         webhook_policy=settings.webhook_policy,
+        push_outbox=SqlPushOutbox(engine),
+        destination_names=tuple(read_destinations(settings.destinations_file).terms),
     )
 
 

@@ -27,6 +27,7 @@ CacscoreError
 ├── TooManyRequests          a caller asks too often
 ├── InvalidTenant            a name that cannot be one of a tenant
 ├── KeyNotFound              no API key of that id
+├── DestinationNotFound      the settings name no destination of that name
 ├── LeaseLost                this attempt no longer owns its job; whatever it writes is dropped
 └── DependencyUnavailable    a part of the service is away; trying again later may help
     ├── ModelUnavailable
@@ -36,6 +37,7 @@ CacscoreError
     ├── RecordSchemaUnknown    the database has the schema of another release
     ├── ArtefactUnavailable
     ├── SigningKeyUnusable
+    ├── DestinationsUnusable   the file of destinations cannot be read or says something else
     ├── StorageFull
     ├── IdentityProviderUnavailable
     └── TooBusy                uploads come faster than they can be taken
@@ -353,6 +355,33 @@ class SigningKeyUnusable(DependencyUnavailable):
         super().__init__(
             f"The key {name} cannot be read or made ({reason}). An Ed25519 key in PEM is accepted; "
             "without the file a new key is made in the data folder."
+        )
+
+
+class DestinationsUnusable(DependencyUnavailable):
+    """The file of destinations cannot be read, or says something else than destinations."""
+
+    code = "destinations_unusable"
+    title = "The destinations cannot be used"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"{name} (CACSCORE_DESTINATIONS_FILE) cannot be used: {reason}. See the page "
+            "send-results-to-a-pacs of the documentation for what may stand there."
+        )
+
+
+class DestinationNotFound(CacscoreError):
+    """The settings name no destination of that name."""
+
+    code = "destination_not_found"
+    title = "There is no such destination"
+
+    def __init__(self, available: list[str]) -> None:
+        names = ", ".join(available) or "none"
+        super().__init__(
+            f"The settings of the service name no such destination; they have: {names}.",
+            available=available,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -168,8 +169,10 @@ class StudyStore(Protocol):
         """Say how far the attempt has come; extends the lease too."""
         ...
 
-    def finish(self, claim: Claim, result: ScoreResult) -> None:
-        """Keep the result and end the job as succeeded."""
+    def finish(
+        self, claim: Claim, result: ScoreResult, *, destinations: Sequence[str] = ()
+    ) -> None:
+        """Keep the result, end the job as succeeded, and ask for a push to each destination."""
         ...
 
     def refuse(self, claim: Claim, problem: Problem) -> None:

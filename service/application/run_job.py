@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -61,6 +61,7 @@ def run_job(
     time_limit_s: float = 0.0,
     observer: AttemptObserver = NOBODY,
     worker: str | None = None,
+    destinations: Sequence[str] = (),
 ) -> None:
     """Make one attempt at a job, or at a more urgent one; nothing where there is nothing to do.
 
@@ -76,6 +77,8 @@ def run_job(
         Name of this process, by which its parent reports its end.
     observer
         Hears when the attempt begins, of each stage, and how it ended.
+    destinations
+        Where results are pushed to, by name, unless the job says so itself.
 
     A StopAttempt that is raised into it gives the job back to the queue at once.
     """
@@ -99,6 +102,9 @@ def run_job(
                 limits=limits,
                 signer=signer,
                 watch=watch,
+                destinations=(
+                    claim.destinations if claim.destinations is not None else destinations
+                ),
             )
         _remove_leftovers(claim, artefacts)
         log.info("attempt_succeeded", duration_ms=_elapsed_ms(begun))
@@ -155,6 +161,7 @@ def _score_study(
     limits: ArchiveLimits,
     signer: Signer | None,
     watch: _LeaseWatch,
+    destinations: Sequence[str],
 ) -> None:
     with (
         artefacts.scratch() as scratch,
@@ -182,6 +189,7 @@ def _score_study(
             agatston_score=scored.report.total.agatston_score,
             slice_count=scored.report.geometry.shape[0],
         ),
+        destinations=destinations,
     )
 
 

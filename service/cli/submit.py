@@ -104,4 +104,8 @@ def print_study(client: ServiceClient, study: dict[str, Any], *, wants_json: boo
     waiting = "" if place is None else f", number {place} in the queue"
     stdout.print(f"Study {study['id']} is {study['status']}{waiting}.", markup=False)
     stdout.print(f"Score: {client.url}/studies/{study['id']}/score", markup=False, soft_wrap=True)
+    for push in study.get("pushes", ()):
+        words = "" if push["detail"] is None else f" ({push['detail']})"
+        line = f"Results to {push['destination']}: {push['state']}{words}"
+        stdout.print(line, markup=False, soft_wrap=True)
     stdout.print(INTENDED_USE, markup=False)

@@ -12,6 +12,7 @@ from service.adapters.database import (  # noqa: F401 - their tables are in the 
     access_tables,
     job_tables,
     operations_tables,
+    push_tables,
 )
 from service.adapters.database.tables import metadata
 
