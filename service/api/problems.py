@@ -25,7 +25,9 @@ from service.application.errors import (
     CallbackNotAllowed,
     DependencyUnavailable,
     DestinationNotFound,
+    DicomObjectNotFound,
     InvalidCursor,
+    InvalidDicomQuery,
     InvalidTenant,
     JobGivenUp,
     JobHasEnded,
@@ -81,6 +83,8 @@ STATUS_OF_ERROR: Final[dict[type[CacscoreError], HTTPStatus]] = {
     InvalidTenant: HTTPStatus.UNPROCESSABLE_ENTITY,
     KeyNotFound: HTTPStatus.NOT_FOUND,
     DestinationNotFound: HTTPStatus.NOT_FOUND,
+    InvalidDicomQuery: HTTPStatus.BAD_REQUEST,
+    DicomObjectNotFound: HTTPStatus.NOT_FOUND,
     DependencyUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     CacscoreError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }

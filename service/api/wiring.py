@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from calcium_scoring.upload.archive import ArchiveLimits
+from service.adapters.database.dicom_index import SqlDicomIndex
 from service.adapters.database.engine import open_engine
 from service.adapters.database.operations_record import SqlOperationsRecord
 from service.adapters.database.outbox import SqlWebhookOutbox
@@ -29,6 +30,7 @@ from service.application.jobs import Priority
 from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
 from service.application.pushes import PushOutbox
+from service.application.result_instances import DicomIndex
 from service.application.webhooks import WebhookOutbox, WebhookPolicy, WebhookSender
 from service.settings import Settings
 
@@ -54,6 +56,7 @@ class GatewayParts:
     webhook_policy: WebhookPolicy
     push_outbox: PushOutbox
     destination_names: tuple[str, ...]
+    dicom_index: DicomIndex
 
 
 class NoJobQueue:
@@ -118,6 +121,7 @@ def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayPar
         webhook_sender=PinnedHttpSender(settings.webhook_networks),
         webhook_policy=settings.webhook_policy,
         push_outbox=SqlPushOutbox(engine),
+        dicom_index=SqlDicomIndex(engine),
         destination_names=tuple(read_destinations(settings.destinations_file).terms),
     )
 

@@ -17,6 +17,8 @@ LESIONS_DICOM: Final = "lesions.dcm"
 LESIONS_NIFTI: Final = "lesions.nii.gz"
 PROVENANCE: Final = "provenance.json"
 KEY_IMAGE_PREFIX: Final = "key-image-"
+DICOM_METADATA: Final = "dicom-metadata.json"
+"""Attributes of the DICOM files as DICOM JSON, by name; what DICOMweb answers from."""
 PREVIEW: Final = "preview.zip"
 """What the gateway draws slices from; nobody else reads it."""
 

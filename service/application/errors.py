@@ -27,6 +27,8 @@ CacscoreError
 ├── TooManyRequests          a caller asks too often
 ├── InvalidTenant            a name that cannot be one of a tenant
 ├── KeyNotFound              no API key of that id
+├── InvalidDicomQuery        a DICOMweb query asks for what cannot be asked
+├── DicomObjectNotFound      no result has objects of these UIDs
 ├── DestinationNotFound      the settings name no destination of that name
 ├── LeaseLost                this attempt no longer owns its job; whatever it writes is dropped
 └── DependencyUnavailable    a part of the service is away; trying again later may help
@@ -382,6 +384,30 @@ class DestinationNotFound(CacscoreError):
         super().__init__(
             f"The settings of the service name no such destination; they have: {names}.",
             available=available,
+        )
+
+
+class InvalidDicomQuery(CacscoreError):
+    """A DICOMweb query asks for what cannot be asked."""
+
+    code = "invalid_dicom_query"
+    title = "The query cannot be answered"
+
+    def __init__(self, complaint: str, accepted: tuple[str, ...]) -> None:
+        hint = f" It can look for {', '.join(accepted)}." if accepted else ""
+        super().__init__(f"{complaint}.{hint}", accepted=list(accepted))
+
+
+class DicomObjectNotFound(CacscoreError):
+    """No result of the caller's tenant has objects of these UIDs."""
+
+    code = "dicom_object_not_found"
+    title = "There is no such object among the results"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No result has objects of these UIDs. Only results are given out, not the series that "
+            "were sent."
         )
 
 

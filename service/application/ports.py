@@ -28,6 +28,7 @@ from service.application.jobs import (
     StudyPage,
 )
 from service.application.problem import Problem
+from service.application.result_instances import ResultInstance
 
 
 class Segmenter(Protocol):
@@ -170,9 +171,18 @@ class StudyStore(Protocol):
         ...
 
     def finish(
-        self, claim: Claim, result: ScoreResult, *, destinations: Sequence[str] = ()
+        self,
+        claim: Claim,
+        result: ScoreResult,
+        *,
+        destinations: Sequence[str] = (),
+        instances: Sequence[ResultInstance] = (),
     ) -> None:
-        """Keep the result, end the job as succeeded, and ask for a push to each destination."""
+        """Keep the result, end the job as succeeded, and ask for a push to each destination.
+
+        ``instances`` are the DICOM objects of the result; queries find them instead of those of
+        earlier results of the study.
+        """
         ...
 
     def refuse(self, claim: Claim, problem: Problem) -> None:

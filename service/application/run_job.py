@@ -17,7 +17,7 @@ import structlog
 from calcium_scoring.errors import CacscoreError, SeriesRejected, UploadRejected
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.upload.archive import ArchiveLimits
-from service.application.artefact_names import UPLOAD
+from service.application.artefact_names import DICOM_METADATA, UPLOAD
 from service.application.errors import (
     DependencyUnavailable,
     LeaseLost,
@@ -30,6 +30,7 @@ from service.application.ports import ArtefactStore, Segmenter, StudyStore
 from service.application.problem import Problem
 from service.application.progress import overall_progress
 from service.application.provenance import Signer
+from service.application.result_instances import read_result_instances
 from service.application.score_series import DEFAULT_ARCHIVE_LIMITS, score_series
 from service.application.write_artefacts import write_artefacts
 
@@ -179,7 +180,9 @@ def _score_study(
             limits=limits,
             progress=watch.hear,
         )
-        for name in write_artefacts(scored, written, watch.hear, signer):
+        names = write_artefacts(scored, written, watch.hear, signer)
+        instances = read_result_instances(written / DICOM_METADATA)
+        for name in names:
             artefacts.adopt(written / name, f"{claim.result_key}/{name}")
     store.finish(
         claim,
@@ -190,6 +193,7 @@ def _score_study(
             slice_count=scored.report.geometry.shape[0],
         ),
         destinations=destinations,
+        instances=instances,
     )
 
 

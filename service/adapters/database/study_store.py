@@ -34,6 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from service.adapters.database.dicom_index import keep_instances
 from service.adapters.database.engine import WRITES
 from service.adapters.database.job_log import event_of, record_ends, record_events
 from service.adapters.database.job_tables import job_events
@@ -77,6 +78,7 @@ from service.application.jobs import (
     StudyPage,
 )
 from service.application.problem import Problem
+from service.application.result_instances import ResultInstance
 
 _LIMIT_LOWERED: Final = "it failed, and fewer attempts are allowed since"
 
@@ -460,7 +462,12 @@ class SqlStudyStore:
             record_events(connection, [claim.job_id], self._now())
 
     def finish(
-        self, claim: Claim, result: ScoreResult, *, destinations: Sequence[str] = ()
+        self,
+        claim: Claim,
+        result: ScoreResult,
+        *,
+        destinations: Sequence[str] = (),
+        instances: Sequence[ResultInstance] = (),
     ) -> None:
         """Keep the result, end the job as succeeded and ask for its pushes, in one transaction."""
         now = self._now()
@@ -492,6 +499,7 @@ class SqlStudyStore:
             add_to_tallies(connection, {scored: 1.0})
             for destination in dict.fromkeys(destinations):
                 add_push(connection, claim.job_id, destination, now)
+            keep_instances(connection, claim.study_id, result.result_key, instances, now)
             record_ends(connection, [claim.job_id], now)
 
     def refuse(self, claim: Claim, problem: Problem) -> None:
