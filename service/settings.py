@@ -303,6 +303,14 @@ class Settings(BaseSettings):
             )
         return self
 
+    destinations_file: Path | None = Field(
+        default=None,
+        description="YAML file of the destinations that results are pushed to; none without it.",
+    )
+    push_interval_s: PositiveFloat = Field(
+        default=2.0, description="How often a worker looks for results that are to be pushed."
+    )
+
     @field_validator("oidc_issuer", "oidc_jwks_url")
     @classmethod
     def _check_oidc_url(cls, value: str | None) -> str | None:

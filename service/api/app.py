@@ -21,7 +21,16 @@ from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
 from service.api.resumable import remove_expired_uploads_forever
 from service.api.retention import retain_forever
-from service.api.routes import jobs, metrics, operations, results, studies, uploads
+from service.api.routes import (
+    dicomweb,
+    jobs,
+    metrics,
+    operations,
+    pushes,
+    results,
+    studies,
+    uploads,
+)
 from service.api.telemetry import GatewayTelemetry
 from service.api.webhooks import deliver_forever
 from service.api.wiring import gateway_parts, metric_sources
@@ -75,6 +84,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         studies.router,
         uploads.router,
         jobs.router,
+        pushes.router,
+        dicomweb.router,
         operations.router,
         metrics.router,
     )

@@ -48,7 +48,7 @@ SUBMIT_BODY: Final[dict[str, Any]] = {
 }
 
 _REASONS: Final = {
-    400: "The form cannot be read.",
+    400: "The form or query cannot be read.",
     401: "No API key or bearer token, or one that is not valid.",
     403: "The key or token may not do this; or authentication is off and the caller is elsewhere.",
     404: "There is no such study, or no such slice, file or version of its result.",
@@ -110,6 +110,10 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
             {
                 "name": "results",
                 "description": "Scores in standard objects: SR, PDF, FHIR, tables.",
+            },
+            {
+                "name": "dicomweb",
+                "description": "Series by STOW-RS; results by QIDO-RS and WADO-RS (PS3.18).",
             },
             {"name": "operations", "description": "For operators and monitoring."},
         ],

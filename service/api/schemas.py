@@ -35,6 +35,7 @@ from service.application.jobs import (
 )
 from service.application.operations import SeenWorker
 from service.application.problem import Problem
+from service.application.push_status import PushState, PushStatus
 from service.application.webhooks import LONGEST_URL
 
 RiskCategory = Literal["0", "1-10", "11-100", "101-400", ">400"]
@@ -101,6 +102,44 @@ class StudyProblem(ResponseModel):
     evidence: Evidence
 
 
+class PushResponse(ResponseModel):
+    """Results of a study on their way to a destination."""
+
+    destination: str
+    """Name of the destination in the settings of the service."""
+    state: PushState
+    """`pending`, `sent`, `committed` (the destination keeps them for good) or `failed`."""
+    version: int = Field(ge=1)
+    """Which result of the study is sent."""
+    attempt: int = Field(ge=0)
+    """Attempts begun so far."""
+    requested_at: datetime
+    """When the push was last asked for, UTC: by the end of scoring, or by `push`."""
+    next_attempt_at: datetime | None
+    """When it is tried next, UTC; null once it was sent or has failed."""
+    sent_at: datetime | None
+    """When the destination had every object, UTC; null before."""
+    committed_at: datetime | None
+    """When it committed to keeping them, UTC; null before, and where it is not asked to."""
+    detail: str | None
+    """What came of the latest attempt; the reason where it failed. Null before the first one."""
+
+    @classmethod
+    def of(cls, push: PushStatus) -> PushResponse:
+        """Show a push."""
+        return cls(
+            destination=push.destination,
+            state=push.state,
+            version=push.job_number,
+            attempt=push.attempt,
+            requested_at=push.requested_at,
+            next_attempt_at=push.next_attempt_at,
+            sent_at=push.sent_at,
+            committed_at=push.committed_at,
+            detail=push.detail,
+        )
+
+
 class StudyResponse(ResponseModel):
     """An upload and how far its scoring has come."""
 
@@ -135,6 +174,8 @@ class StudyResponse(ResponseModel):
     eta_s: float | None = Field(ge=0.0)
     """Seconds until scoring has probably ended, from the median of the latest 20 scored studies;
     null once it has, and while none was scored yet."""
+    pushes: list[PushResponse]
+    """Where results went: the latest push to each destination, by name."""
 
     @classmethod
     def of(cls, study: StudyJob) -> StudyResponse:
@@ -155,6 +196,7 @@ class StudyResponse(ResponseModel):
             priority=study.priority,
             queue_position=study.queue_position,
             eta_s=study.eta_s,
+            pushes=[PushResponse.of(one) for one in study.pushes],
         )
 
 
@@ -916,3 +958,10 @@ class RerunRequest(RequestModel):
         """Return what the record is asked for."""
         options = JobOptions(self.protocol, self.tube_voltage_table)
         return JobRequest(self.priority, options, self.callback_url)
+
+
+class PushRequest(RequestModel):
+    """Where results are to be sent."""
+
+    to: str = Field(max_length=64)
+    """Name of a destination in the settings of the service."""

@@ -10,11 +10,14 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from calcium_scoring.upload.archive import ArchiveLimits
+from service.adapters.database.dicom_index import SqlDicomIndex
 from service.adapters.database.engine import open_engine
 from service.adapters.database.operations_record import SqlOperationsRecord
 from service.adapters.database.outbox import SqlWebhookOutbox
+from service.adapters.database.push_outbox import SqlPushOutbox
 from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
+from service.adapters.destinations.places import read_destinations
 from service.adapters.metrics.prometheus_metrics import GatewayMetrics, Sources
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
 from service.adapters.storage.open_store import open_artefact_store
@@ -27,6 +30,8 @@ from service.application.errors import QueueUnavailable
 from service.application.jobs import Priority
 from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
+from service.application.pushes import PushOutbox
+from service.application.result_instances import DicomIndex
 from service.application.resumable_uploads import PartialUploads
 from service.application.webhooks import WebhookOutbox, WebhookPolicy, WebhookSender
 from service.settings import Settings
@@ -53,6 +58,9 @@ class GatewayParts:
     webhook_policy: WebhookPolicy
     partial_uploads: PartialUploads
     resumable_upload_limits: ResumableUploadLimits
+    push_outbox: PushOutbox
+    destination_names: tuple[str, ...]
+    dicom_index: DicomIndex
 
 
 class NoJobQueue:
@@ -125,6 +133,9 @@ def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayPar
             request_s=settings.resumable_request_s,
             most_unfinished=settings.resumable_uploads_per_key,
         ),
+        push_outbox=SqlPushOutbox(engine),
+        dicom_index=SqlDicomIndex(engine),
+        destination_names=tuple(read_destinations(settings.destinations_file).terms),
     )
 
 

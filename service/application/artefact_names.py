@@ -19,6 +19,9 @@ MASK_NIFTI: Final = "mask.nii.gz"
 LESIONS_DICOM: Final = "lesions.dcm"
 LESIONS_NIFTI: Final = "lesions.nii.gz"
 PROVENANCE: Final = "provenance.json"
+KEY_IMAGE_PREFIX: Final = "key-image-"
+DICOM_METADATA: Final = "dicom-metadata.json"
+"""Attributes of the DICOM files as DICOM JSON, by name; what DICOMweb answers from."""
 PREVIEW: Final = "preview.zip"
 """What the gateway draws slices from; nobody else reads it."""
 
@@ -42,7 +45,7 @@ _MEDIA_TYPES: Final = (
 
 def key_image(number: int) -> str:
     """Return the name of a key image; they are numbered from 1."""
-    return f"key-image-{number}.dcm"
+    return f"{KEY_IMAGE_PREFIX}{number}.dcm"
 
 
 def media_type(name: str) -> str:

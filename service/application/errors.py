@@ -32,6 +32,9 @@ CacscoreError
 ├── UploadTooLong            more bytes came than the resumable upload was announced with
 ├── PseudonymNotFound        the crosswalk does not know the pseudonym
 ├── CrosswalkSealed          the crosswalk was sealed with another key
+├── InvalidDicomQuery        a DICOMweb query asks for what cannot be asked
+├── DicomObjectNotFound      no result has objects of these UIDs
+├── DestinationNotFound      the settings name no destination of that name
 ├── LeaseLost                this attempt no longer owns its job; whatever it writes is dropped
 └── DependencyUnavailable    a part of the service is away; trying again later may help
     ├── ModelUnavailable
@@ -41,6 +44,7 @@ CacscoreError
     ├── RecordSchemaUnknown    the database has the schema of another release
     ├── ArtefactUnavailable
     ├── SigningKeyUnusable
+    ├── DestinationsUnusable   the file of destinations cannot be read or says something else
     ├── StorageFull
     ├── IdentityProviderUnavailable
     └── TooBusy                uploads come faster than they can be taken
@@ -358,6 +362,57 @@ class SigningKeyUnusable(DependencyUnavailable):
         super().__init__(
             f"The key {name} cannot be read or made ({reason}). An Ed25519 key in PEM is accepted; "
             "without the file a new key is made in the data folder."
+        )
+
+
+class DestinationsUnusable(DependencyUnavailable):
+    """The file of destinations cannot be read, or says something else than destinations."""
+
+    code = "destinations_unusable"
+    title = "The destinations cannot be used"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"{name} (CACSCORE_DESTINATIONS_FILE) cannot be used: {reason}. See the page "
+            "send-results-to-a-pacs of the documentation for what may stand there."
+        )
+
+
+class DestinationNotFound(CacscoreError):
+    """The settings name no destination of that name."""
+
+    code = "destination_not_found"
+    title = "There is no such destination"
+
+    def __init__(self, available: list[str]) -> None:
+        names = ", ".join(available) or "none"
+        super().__init__(
+            f"The settings of the service name no such destination; they have: {names}.",
+            available=available,
+        )
+
+
+class InvalidDicomQuery(CacscoreError):
+    """A DICOMweb query asks for what cannot be asked."""
+
+    code = "invalid_dicom_query"
+    title = "The query cannot be answered"
+
+    def __init__(self, complaint: str, accepted: tuple[str, ...]) -> None:
+        hint = f" It can look for {', '.join(accepted)}." if accepted else ""
+        super().__init__(f"{complaint}.{hint}", accepted=list(accepted))
+
+
+class DicomObjectNotFound(CacscoreError):
+    """No result of the caller's tenant has objects of these UIDs."""
+
+    code = "dicom_object_not_found"
+    title = "There is no such object among the results"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No result has objects of these UIDs. Only results are given out, not the series that "
+            "were sent."
         )
 
 

@@ -29,6 +29,7 @@ from calcium_scoring.scoring.conventions import CONVENTIONS, ConventionName
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from service.application.problem import Problem
+from service.application.push_status import PushStatus
 
 STUDY_ID_PATTERN: Final = r"^[a-z2-7]{26}$"
 """26 characters of base32: the first 128 bits of the SHA-256 of the upload."""
@@ -144,11 +145,16 @@ class JobOptions:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """How a job is wished for: how urgent, with which options, and who is told of its end."""
+    """How a job is wished for: how urgent, with which options, and who is told of its end.
+
+    ``destinations`` are the names of those that its results are pushed to; None leaves that to the
+    service, an empty tuple is nobody.
+    """
 
     priority: Priority = Priority.ROUTINE
     options: JobOptions = field(default_factory=JobOptions)
     callback_url: str | None = None
+    destinations: tuple[str, ...] | None = None
 
 
 ROUTINE_REQUEST: Final = JobRequest()
@@ -181,6 +187,8 @@ class StudyJob:
     """1 for the job that is begun next; None unless the job is queued."""
     eta_s: float | None = None
     """Seconds until the job has probably ended; None where it has, or nothing is known yet."""
+    pushes: tuple[PushStatus, ...] = ()
+    """Where results went: the latest push to each destination, by name."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +225,8 @@ class Claim:
     folder: str
     """Key of the study's folder in the artefact store."""
     options: JobOptions = field(default_factory=JobOptions)
+    destinations: tuple[str, ...] | None = None
+    """Where the job wants its results pushed to; None leaves that to the service."""
 
     @property
     def result_key(self) -> str:

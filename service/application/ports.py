@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from service.application.jobs import (
     StudyPage,
 )
 from service.application.problem import Problem
+from service.application.result_instances import ResultInstance
 
 if TYPE_CHECKING:
     # The gateway needs the other ports, and not what segments.
@@ -171,8 +173,19 @@ class StudyStore(Protocol):
         """Say how far the attempt has come; extends the lease too."""
         ...
 
-    def finish(self, claim: Claim, result: ScoreResult) -> None:
-        """Keep the result and end the job as succeeded."""
+    def finish(
+        self,
+        claim: Claim,
+        result: ScoreResult,
+        *,
+        destinations: Sequence[str] = (),
+        instances: Sequence[ResultInstance] = (),
+    ) -> None:
+        """Keep the result, end the job as succeeded, and ask for a push to each destination.
+
+        ``instances`` are the DICOM objects of the result; queries find them instead of those of
+        earlier results of the study.
+        """
         ...
 
     def refuse(self, claim: Claim, problem: Problem) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -17,6 +17,7 @@ import structlog
 from calcium_scoring.errors import CacscoreError, SeriesRejected, UploadRejected
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.upload.archive import ArchiveLimits
+from service.application.artefact_names import DICOM_METADATA
 from service.application.deidentification import Deidentifier, upload_to_score
 from service.application.errors import (
     DependencyUnavailable,
@@ -30,6 +31,7 @@ from service.application.ports import ArtefactStore, Segmenter, StudyStore
 from service.application.problem import Problem
 from service.application.progress import overall_progress
 from service.application.provenance import Signer
+from service.application.result_instances import read_result_instances
 from service.application.score_series import DEFAULT_ARCHIVE_LIMITS, score_series
 from service.application.write_artefacts import write_artefacts
 
@@ -62,6 +64,7 @@ def run_job(
     time_limit_s: float = 0.0,
     observer: AttemptObserver = NOBODY,
     worker: str | None = None,
+    destinations: Sequence[str] = (),
 ) -> None:
     """Make one attempt at a job, or at a more urgent one; nothing where there is nothing to do.
 
@@ -79,6 +82,8 @@ def run_job(
         Name of this process, by which its parent reports its end.
     observer
         Hears when the attempt begins, of each stage, and how it ended.
+    destinations
+        Where results are pushed to, by name, unless the job says so itself.
 
     A StopAttempt that is raised into it gives the job back to the queue at once.
     """
@@ -103,6 +108,9 @@ def run_job(
                 signer=signer,
                 deidentifier=deidentifier,
                 watch=watch,
+                destinations=(
+                    claim.destinations if claim.destinations is not None else destinations
+                ),
             )
         _remove_leftovers(claim, artefacts)
         log.info("attempt_succeeded", duration_ms=_elapsed_ms(begun))
@@ -160,6 +168,7 @@ def _score_study(
     signer: Signer | None,
     deidentifier: Deidentifier | None,
     watch: _LeaseWatch,
+    destinations: Sequence[str],
 ) -> None:
     with (
         artefacts.scratch() as scratch,
@@ -184,7 +193,9 @@ def _score_study(
             limits=upload_limits,
             progress=watch.hear,
         )
-        for name in write_artefacts(scored, written, watch.hear, signer):
+        names = write_artefacts(scored, written, watch.hear, signer)
+        instances = read_result_instances(written / DICOM_METADATA)
+        for name in names:
             artefacts.adopt(written / name, f"{claim.result_key}/{name}")
     store.finish(
         claim,
@@ -194,6 +205,8 @@ def _score_study(
             agatston_score=scored.report.total.agatston_score,
             slice_count=scored.report.geometry.shape[0],
         ),
+        destinations=destinations,
+        instances=instances,
     )
 
 

@@ -34,6 +34,7 @@ from service.application.preview import write_preview
 from service.application.progress import StageProgress, no_progress
 from service.application.provenance import Artefact, Signer, inputs_of, provenance_document
 from service.application.report_terms import ReportDocument
+from service.application.write_dicom_metadata import write_dicom_metadata
 
 if TYPE_CHECKING:
     from service.application.score_series import ScoredSeries
@@ -184,4 +185,7 @@ def write_artefacts(
         folder / names.PREVIEW,
         lambda done: progress(Stage.WRITING, 0.5 + 0.5 * done),
     )
-    return (*written, names.PROVENANCE, names.PREVIEW)
+    write_dicom_metadata(
+        folder, [name for name in written if name.endswith(".dcm")], folder / names.DICOM_METADATA
+    )
+    return (*written, names.PROVENANCE, names.DICOM_METADATA, names.PREVIEW)

@@ -62,6 +62,19 @@ def rerun(
     _ask(url, lambda client: client.rerun(study, wish), wants_json=as_json)
 
 
+def push(
+    url: UrlArgument,
+    study: StudyArgument,
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="NAME", help="Destination in the settings of the service."),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Send the results of a study to a destination."""
+    _ask(url, study, "push", {"to": to}, wants_json=as_json)
+
+
 def add_job_commands(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(
@@ -98,6 +111,19 @@ def add_job_commands(app: typer.Typer) -> None:
         {INTENDED_USE}
         """,
     )(rerun)
+    app.command(
+        epilog=EXIT_CODES_HELP,
+        help=f"""Send the results of a study to a destination: to a PACS, by C-STORE or STOW-RS.
+
+        The service's settings name destinations; results go to most of them by themselves. Sent
+        again, the objects have the same UIDs: the archive keeps each once. How far it is:
+        `GET /studies/STUDY`, in `pushes`.
+
+        Example: `cacscore push http://127.0.0.1:8000 4oymiquy7qobjgx36tejs35zeq --to pacs`
+
+        {INTENDED_USE}
+        """,
+    )(push)
 
 
 def _ask(url: str, what: Callable[[CacscoreClient], Study], *, wants_json: bool) -> None:

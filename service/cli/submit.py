@@ -97,4 +97,8 @@ def print_study(url: str, study: Study, *, wants_json: bool) -> None:
     waiting = "" if place is None else f", number {place} in the queue"
     stdout.print(f"Study {study['id']} is {study['status']}{waiting}.", markup=False)
     stdout.print(f"Score: {url}/studies/{study['id']}/score", markup=False, soft_wrap=True)
+    for push in study.get("pushes", ()):
+        words = "" if push["detail"] is None else f" ({push['detail']})"
+        line = f"Results to {push['destination']}: {push['state']}{words}"
+        stdout.print(line, markup=False, soft_wrap=True)
     stdout.print(INTENDED_USE, markup=False)

@@ -22,6 +22,8 @@ from celery.signals import (
 )
 from structlog.contextvars import bound_contextvars
 
+from service.adapters.destinations.places import read_destinations
+from service.adapters.destinations.senders import senders_of
 from service.adapters.logs.json_logs import configure_logging
 from service.adapters.queue.celery_queue import TASK_NAME, CeleryJobQueue, celery_app
 from service.application.errors import DependencyUnavailable, ModelUnavailable, QueueUnavailable
@@ -31,6 +33,7 @@ from service.application.telemetry import REQUEST_ID, text_headers
 from service.settings import Settings
 from service.worker.heartbeat import Heartbeat
 from service.worker.lost_process import LossReportingRequest, this_worker
+from service.worker.pushing import PushLoop, automatic_destinations
 from service.worker.stopping import StopNotice
 from service.worker.wiring import provider_of, tracing, wait_for_schema, worker_parts
 
@@ -81,6 +84,7 @@ def score_study_task(self: Task[..., None], job_id: str) -> None:
             time_limit_s=settings.task_soft_time_limit_s,
             worker=this_worker(),
             observer=Observers(AttemptTally(parts.operations), spans),
+            destinations=automatic_destinations(parts),
         )
     if stop_notice.is_given:
         # For another worker; a message too many does no harm, and the reaper sends a missing one.
@@ -120,7 +124,25 @@ def _silence_warnings(**_: object) -> None:
     warnings.simplefilter("ignore")
 
 
+@worker_init.connect
+def _refuse_to_start_with_unusable_destinations(**_: object) -> None:
+    try:
+        senders_of(read_destinations(settings.destinations_file))
+    except DependencyUnavailable as error:
+        raise SystemExit(error.message) from error
+
+
 _heartbeats: list[Heartbeat] = []
+_push_loops: list[PushLoop] = []
+
+
+@worker_process_init.connect
+def _begin_to_push(**_: object) -> None:
+    parts = worker_parts(settings)
+    if parts.destinations.destinations:
+        loop = PushLoop(parts, interval_s=settings.push_interval_s)
+        loop.start()
+        _push_loops.append(loop)
 
 
 @worker_process_init.connect
@@ -148,6 +170,8 @@ def _give_stop_notice(**_: object) -> None:
 
 @worker_process_shutdown.connect
 def _stop_beating(**_: object) -> None:
+    while _push_loops:
+        _push_loops.pop().stop()
     tracing().close()
     while _heartbeats:
         _heartbeats.pop().stop()

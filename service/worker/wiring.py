@@ -18,8 +18,10 @@ from calcium_scoring.upload.archive import ArchiveLimits
 from service.adapters.database.crosswalk import SqlCrosswalk
 from service.adapters.database.engine import open_engine
 from service.adapters.database.operations_record import SqlOperationsRecord
+from service.adapters.database.push_outbox import SqlPushOutbox
 from service.adapters.database.schema import require_current_schema
 from service.adapters.database.study_store import SqlStudyStore
+from service.adapters.destinations.places import Destinations, read_destinations
 from service.adapters.onnx.segmenter import OnnxSegmenter
 from service.adapters.signing.ed25519 import KEY_FILE, Ed25519Signer
 from service.adapters.storage.open_store import open_artefact_store
@@ -31,6 +33,7 @@ from service.application.jobs import LeaseTerms
 from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, Segmenter, StudyStore
 from service.application.provenance import Signer
+from service.application.pushes import PushOutbox
 from service.application.telemetry import Tracing
 from service.settings import Settings
 
@@ -56,6 +59,8 @@ class WorkerParts:
     terms: LeaseTerms
     limits: ArchiveLimits
     signer: Signer
+    outbox: PushOutbox
+    destinations: Destinations
     deidentifier: Deidentifier | None = None
 
 
@@ -131,6 +136,8 @@ def worker_parts(settings: Settings) -> WorkerParts:
         terms=settings.lease_terms,
         limits=settings.archive_limits,
         signer=Ed25519Signer(settings.data_dir / KEY_FILE),
+        outbox=SqlPushOutbox(engine),
+        destinations=read_destinations(settings.destinations_file),
         deidentifier=_deidentifier(settings, engine),
     )
 

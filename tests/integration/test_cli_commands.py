@@ -32,6 +32,7 @@ COMMANDS = (
     "cancel",
     "retry",
     "rerun",
+    "push",
     "phantom",
     "demo",
     "version",

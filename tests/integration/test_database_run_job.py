@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,6 +36,7 @@ from service.application.jobs import (
 from service.application.ports import Segmenter
 from service.application.problem import Problem
 from service.application.reap import reap_files, reap_jobs
+from service.application.result_instances import ResultInstance
 from service.application.run_job import run_job
 from service.application.submit_study import ReceivedUpload, study_id_of, submit_study
 from tests.fakes import RecordingJobQueue, ThresholdSegmenter, write_study_zip
@@ -107,6 +108,7 @@ def world(tmp_path: Path, record_url: str) -> Iterator[World]:
 
 
 RESULT_FILES = [
+    "dicom-metadata.json",
     "key-image-1.dcm",
     "lesions.dcm",
     "lesions.nii.gz",
@@ -337,8 +339,15 @@ def test_result_stays_when_the_answer_of_the_record_is_lost(world: World, study_
     """The transaction is kept, but the worker hears of an error: files must not be removed."""
 
     class ForgetfulStore(SqlStudyStore):
-        def finish(self, claim: Claim, result: ScoreResult) -> None:
-            super().finish(claim, result)
+        def finish(
+            self,
+            claim: Claim,
+            result: ScoreResult,
+            *,
+            destinations: Sequence[str] = (),
+            instances: Sequence[ResultInstance] = (),
+        ) -> None:
+            super().finish(claim, result, destinations=destinations, instances=instances)
             raise RecordUnavailable("The connection broke after the commit.")
 
     world.run(world.submit(study_zip), store=ForgetfulStore(world.engine, terms=TERMS))

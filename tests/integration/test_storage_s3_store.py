@@ -220,7 +220,7 @@ def test_study_is_scored_and_deleted_with_its_files_in_the_bucket(
         mine = [key for key in s3.names() if key.startswith(f"{location.prefix}/studies/")]
         listed = client.get(f"/studies/{study_id}/artifacts").json()["artifacts"]
         assert {key.rpartition("/")[2] for key in mine} == {
-            *("upload.zip", "preview.zip"),
+            *("upload.zip", "preview.zip", "dicom-metadata.json"),
             *(one["name"] for one in listed),
         }
         assert service.files() == []

@@ -14,7 +14,8 @@ from service.adapters.database.engine import open_engine
 from service.adapters.database.outbox import SqlWebhookOutbox
 from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
-from service.adapters.webhooks.pinned_http import Address, PinnedHttpSender, is_allowed
+from service.adapters.pinned_connection import Address, is_allowed
+from service.adapters.webhooks.pinned_http import PinnedHttpSender
 from service.application.jobs import JobRequest, LeaseTerms
 from service.application.webhooks import Outcome, signature
 from service.settings import Settings

@@ -34,9 +34,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from service.adapters.database.dicom_index import keep_instances
 from service.adapters.database.engine import WRITES
 from service.adapters.database.job_log import event_of, record_ends, record_events
 from service.adapters.database.job_tables import job_events
+from service.adapters.database.push_log import add_push, with_pushes
 from service.adapters.database.queue_order import Outlook, queue_position
 from service.adapters.database.tables import jobs, results, studies
 from service.adapters.database.tallies import TallyName, add_to_tallies, tally_key
@@ -76,6 +78,7 @@ from service.application.jobs import (
     StudyPage,
 )
 from service.application.problem import Problem
+from service.application.result_instances import ResultInstance
 
 _LIMIT_LOWERED: Final = "it failed, and fewer attempts are allowed since"
 
@@ -154,6 +157,7 @@ class SqlStudyStore:
                 priority=request.priority.rank,
                 options=request.options.to_document(),
                 callback_url=request.callback_url,
+                destinations=_names_kept(request.destinations),
             )
         )
         record_events(connection, [job_id], now)
@@ -164,7 +168,8 @@ class SqlStudyStore:
             row = connection.execute(_latest_jobs().where(studies.c.id == study_id)).one_or_none()
             if row is None:
                 raise StudyNotFound(study_id)
-            return self._with_outlook(connection, [row])[0]
+            (study,) = self._with_outlook(connection, [row])
+            return with_pushes(connection, [study])[0]
 
     def tenant_of(self, study_id: str) -> str:
         """Return whose study it is; StudyNotFound where there is none."""
@@ -193,7 +198,7 @@ class SqlStudyStore:
             )
         with self._reading() as connection:
             rows = connection.execute(query.limit(limit + 1)).all()
-            page = self._with_outlook(connection, rows[:limit])
+            page = with_pushes(connection, self._with_outlook(connection, rows[:limit]))
         return StudyPage(page, _write_cursor(page[-1]) if len(rows) > limit else None)
 
     def result(self, study_id: str, version: int | None = None) -> ScoreResult:
@@ -296,6 +301,8 @@ class SqlStudyStore:
             latest = self._latest_job(connection, study_id)
             if request.callback_url is None:
                 request = replace(request, callback_url=latest.callback_url)
+            if request.destinations is None:
+                request = replace(request, destinations=_names_read(latest.destinations))
             self._add_next_job(connection, latest, request)
         return self.find(study_id)
 
@@ -413,7 +420,13 @@ class SqlStudyStore:
                     worker=worker,
                     last_exit=None,
                 )
-                .returning(jobs.c.id, jobs.c.attempt, jobs.c.study_id, jobs.c.options)
+                .returning(
+                    jobs.c.id,
+                    jobs.c.attempt,
+                    jobs.c.study_id,
+                    jobs.c.options,
+                    jobs.c.destinations,
+                )
             ).one_or_none()
             if row is None:
                 self._end_exhausted(connection, now, job_id)
@@ -423,7 +436,12 @@ class SqlStudyStore:
                 select(studies.c.folder).where(studies.c.id == row.study_id)
             ).scalar_one()
         return Claim(
-            row.id, row.study_id, row.attempt, folder, JobOptions.from_document(row.options)
+            row.id,
+            row.study_id,
+            row.attempt,
+            folder,
+            JobOptions.from_document(row.options),
+            _names_read(row.destinations),
         )
 
     def extend(self, claim: Claim) -> None:
@@ -443,8 +461,15 @@ class SqlStudyStore:
             )
             record_events(connection, [claim.job_id], self._now())
 
-    def finish(self, claim: Claim, result: ScoreResult) -> None:
-        """Keep the result and end the job as succeeded, in one transaction."""
+    def finish(
+        self,
+        claim: Claim,
+        result: ScoreResult,
+        *,
+        destinations: Sequence[str] = (),
+        instances: Sequence[ResultInstance] = (),
+    ) -> None:
+        """Keep the result, end the job as succeeded and ask for its pushes, in one transaction."""
         now = self._now()
         with self._writing() as connection:
             self._write_fenced(
@@ -472,6 +497,9 @@ class SqlStudyStore:
             )
             scored = tally_key(TallyName.SCORES, result.model.name, result.model.version)
             add_to_tallies(connection, {scored: 1.0})
+            for destination in dict.fromkeys(destinations):
+                add_push(connection, claim.job_id, destination, now)
+            keep_instances(connection, claim.study_id, result.result_key, instances, now)
             record_ends(connection, [claim.job_id], now)
 
     def refuse(self, claim: Claim, problem: Problem) -> None:
@@ -743,8 +771,19 @@ def _score_result(row: Row[Any]) -> ScoreResult:
 
 def _request_of(row: Row[Any]) -> JobRequest:
     return JobRequest(
-        Priority.of_rank(row.priority), JobOptions.from_document(row.options), row.callback_url
+        Priority.of_rank(row.priority),
+        JobOptions.from_document(row.options),
+        row.callback_url,
+        _names_read(row.destinations),
     )
+
+
+def _names_kept(names: Sequence[str] | None) -> list[str] | None:
+    return None if names is None else list(names)
+
+
+def _names_read(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def _is_refusal(row: Row[Any]) -> bool:

@@ -69,6 +69,8 @@ jobs = Table(
     # Host and process of the latest attempt, and how that process ended if it was lost.
     Column("worker", String(255)),
     Column("last_exit", String(64)),
+    # Names of the destinations of the results; null leaves that to the service.
+    Column("destinations", JSON(none_as_null=True)),
     UniqueConstraint("study_id", "number"),
     Index("ix_jobs_status_available_at", "status", "available_at"),
     Index("ix_jobs_status_finished_at", "status", "finished_at"),

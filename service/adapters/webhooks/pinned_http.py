@@ -8,23 +8,22 @@ not asked, and the answer's body is not read.
 from __future__ import annotations
 
 import http.client
-import ipaddress
-import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
+from service.adapters.pinned_connection import (
+    Address,
+    Network,
+    PinnedConnection,
+    is_allowed,
+    resolved,
+)
 from service.application.webhooks import Outcome
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 TIMEOUT_S: Final = 10.0
 """For connecting, and for each wait on the receiver; our choice."""
-
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
-"""RFC 6052: an IPv4 address in the last 32 bits."""
 
 
 class PinnedHttpSender:
@@ -62,7 +61,7 @@ class PinnedHttpSender:
         # One bad address is enough: which one a name means is not ours to choose.
         if not addresses or not all(is_allowed(one, self._networks) for one in addresses):
             return Outcome(None, "the address of the host is not allowed")
-        connection = _PinnedConnection(
+        connection = PinnedConnection(
             host, port, addresses[0], is_secure=is_secure, timeout_s=self._timeout_s
         )
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -76,58 +75,3 @@ class PinnedHttpSender:
         finally:
             connection.close()
         return Outcome(status, f"HTTP {status}")
-
-
-class _PinnedConnection(http.client.HTTPConnection):
-    """A connection to an address; the host is only named, in the header and to TLS."""
-
-    def __init__(
-        self, host: str, port: int, address: Address, *, is_secure: bool, timeout_s: float
-    ) -> None:
-        super().__init__(host, port, timeout=timeout_s)
-        self.default_port = 443 if is_secure else 80
-        self._address = address
-        self._context = ssl.create_default_context() if is_secure else None
-        self._timeout_s = timeout_s
-
-    def connect(self) -> None:
-        """Connect to the address that was checked."""
-        plain = socket.create_connection((str(self._address), self.port), timeout=self._timeout_s)
-        try:
-            self.sock = (
-                plain
-                if self._context is None
-                else self._context.wrap_socket(plain, server_hostname=self.host)
-            )
-        except BaseException:
-            plain.close()
-            raise
-
-
-def resolved(host: str, port: int) -> list[Address]:
-    """Return the addresses of a host, in the order in which the system prefers them."""
-    return [
-        ipaddress.ip_address(str(address[0]).split("%", maxsplit=1)[0])
-        for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    ]
-
-
-def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
-    """Tell whether an address is public or in one of the networks.
-
-    An IPv6 address that carries an IPv4 one (mapped, 6to4, NAT64) is that one.
-    """
-    if isinstance(address, ipaddress.IPv6Address):
-        if any(address in network for network in networks if network.version == 6):
-            return True
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_allowed(inner, networks)
-        # Teredo tunnels to an IPv4 address that nobody checks.
-        if address.teredo is not None:
-            return False
-    elif any(address in network for network in networks if network.version == 4):
-        return True
-    return address.is_global and not address.is_multicast and not address.is_reserved

@@ -29,7 +29,7 @@ from service.api.errors import (
     UploadOffsetMismatch,
 )
 from service.api.problems import TUS_VERSION
-from service.api.routes.studies import refuse_without_room
+from service.api.routes.studies import check_room
 from service.api.uploads import drained
 from service.api.wiring import GatewayParts, Parts
 from service.application.access import LOCAL, Principal
@@ -166,7 +166,7 @@ async def begin(
         )
 
     def create() -> PartialUpload:
-        refuse_without_room(parts)
+        check_room(parts)
         _refuse_what_does_not_fit(parts, length)
         return parts.partial_uploads.create(
             tenant=caller.tenant,
@@ -250,7 +250,7 @@ async def append(request: Request, upload_id: UploadId, parts: Parts, door: Door
     _require_offset(upload, offset)
     if upload.study_id is not None:
         return _no_content(_state(upload))
-    await parts.admission.work(refuse_without_room, parts=parts)
+    await parts.admission.work(check_room, parts=parts)
     async with door.uploads.taken_by(caller), parts.admission.place():
         writing = parts.partial_uploads.writing(
             upload_id, caller.tenant, all_or_nothing=checksum is not None

@@ -11,8 +11,10 @@ from alembic import context
 from service.adapters.database import (  # noqa: F401 - their tables are in the metadata
     access_tables,
     crosswalk_tables,
+    dicom_tables,
     job_tables,
     operations_tables,
+    push_tables,
 )
 from service.adapters.database.tables import metadata
 

@@ -8,7 +8,7 @@ from alembic import op
 from service.adapters.database.columns import UtcDateTime
 
 revision = "0040"
-down_revision = "0010"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,1 @@
+"""Where results are pushed to: by C-STORE or by STOW-RS."""
