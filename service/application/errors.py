@@ -27,6 +27,7 @@ CacscoreError
 ├── TooManyRequests          a caller asks too often
 ├── InvalidTenant            a name that cannot be one of a tenant
 ├── KeyNotFound              no API key of that id
+├── ProvisioningRefused      secrets of a first start cannot be made, or do not fit
 ├── LeaseLost                this attempt no longer owns its job; whatever it writes is dropped
 └── DependencyUnavailable    a part of the service is away; trying again later may help
     ├── ModelUnavailable
@@ -450,6 +451,13 @@ class KeyNotFound(CacscoreError):
     def __init__(self, key_id: str) -> None:
         super().__init__("There is no API key of this id; see `cacscore keys list`.")
         self.key_id = key_id
+
+
+class ProvisioningRefused(CacscoreError):
+    """What a first start needs cannot be made of what is there: certificate, password, key."""
+
+    code = "provisioning_refused"
+    title = "The service cannot be prepared for its start"
 
 
 class IdentityProviderUnavailable(DependencyUnavailable):
