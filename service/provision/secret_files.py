@@ -6,7 +6,7 @@ database/    password                                                           
 broker/      users.acl                                                             Redis
 proxy/       tls.crt, tls.key                                                      reverse proxy
 keys/        first-key, metrics-key                                                the record
-monitoring/  metrics-key, grafana-password                                        Prometheus, Grafana
+monitoring/  metrics-key, grafana-password                                         Prometheus
 ```
 
 Each folder is a volume of its own that only its program gets to see.

@@ -10,12 +10,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
 
 PROJECT: Final = "cacscore-compose-test"
 POLL_S: Final = 0.5
+
+_Found = TypeVar("_Found")
 
 
 class Stack:
@@ -98,6 +100,7 @@ class Stack:
     def _run(self, *command: str, check: bool = True, timeout: float = 900) -> str:
         done = subprocess.run(
             command,
+            check=False,
             cwd=self._repository,
             env=self._environment,
             capture_output=True,
@@ -108,7 +111,7 @@ class Stack:
         return done.stdout
 
 
-def eventually(find: Callable[[], Any], *, within_s: float) -> Any:
+def eventually(find: Callable[[], _Found | None], *, within_s: float) -> _Found:
     """Return what is found, as soon as it is no longer None."""
     deadline = time.monotonic() + within_s
     while True:
