@@ -28,7 +28,7 @@ RUN pip --python /opt/cacscore/bin/python install -c constraints.txt ".[api${EXT
 COPY calcium_scoring calcium_scoring
 COPY service service
 RUN pip --python /opt/cacscore/bin/python install --no-deps --force-reinstall . \
- && cd / && /opt/cacscore/bin/python -c "from service.api.app import create_app; create_app().openapi(); import service.provision.__main__"
+ && /opt/cacscore/bin/python -P -c "from service.api.app import create_app; create_app().openapi(); import service.provision.__main__"
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="cacscore gateway" \
@@ -40,7 +40,7 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/cacsco
 COPY --from=build /opt/cacscore /opt/cacscore
 ENV PATH=/opt/cacscore/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     CACSCORE_DATA_DIR=/var/lib/cacscore
-USER cacscore
+USER 10001:10001
 VOLUME /var/lib/cacscore
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \

@@ -3,6 +3,7 @@
 ARG CUDA_IMAGE=nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04
 
 FROM ${CUDA_IMAGE} AS build
+# hadolint ignore=DL3008 # the versions are those of the base image that the builder names
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 python3-pip python3-venv \
  && rm -rf /var/lib/apt/lists/*
@@ -29,6 +30,7 @@ FROM ${CUDA_IMAGE}
 LABEL org.opencontainers.image.title="cacscore GPU worker" \
       org.opencontainers.image.description="Coronary calcium scores from CT series. Research use only." \
       org.opencontainers.image.licenses="Apache-2.0"
+# hadolint ignore=DL3008 # the versions are those of the base image that the builder names
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates python3 \
  && rm -rf /var/lib/apt/lists/*
@@ -42,7 +44,7 @@ COPY --from=build /opt/cacscore /opt/cacscore
 ENV PATH=/opt/cacscore/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     CACSCORE_DATA_DIR=/var/lib/cacscore ORT_DISABLE_TELEMETRY=1 CACSCORE_ONNX_PROVIDERS=CUDAExecutionProvider \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
-USER cacscore
+USER 10001:10001
 VOLUME /var/lib/cacscore
 # Without --app: a ping needs none of the worker's code, and this runs every half minute.
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 \

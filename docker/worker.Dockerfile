@@ -35,7 +35,7 @@ COPY --from=build /opt/cacscore /opt/cacscore
 # the queue; stop_grace_period must be longer.
 ENV PATH=/opt/cacscore/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     CACSCORE_DATA_DIR=/var/lib/cacscore ORT_DISABLE_TELEMETRY=1
-USER cacscore
+USER 10001:10001
 VOLUME /var/lib/cacscore
 # Without --app: a ping needs none of the worker's code, and this runs every half minute.
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 \
