@@ -27,7 +27,7 @@ LOAD_CLIENTS ?= 200
 LOAD_SECONDS ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint types imports openapi openapi-check references docs docs-serve setup-docs constraints evaluate ablation bench bench-read chaos hostile fuzz-api load audit clean
+.PHONY: help compose-test setup setup-dev demo test check lint types imports openapi openapi-check references docs docs-serve setup-docs constraints evaluate ablation bench bench-read chaos hostile fuzz-api load audit clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,12 +55,15 @@ demo: setup ## score a simulated patient through the whole service; prints score
 	$(BIN)/cacscore demo --out demo-output
 
 test: setup-dev ## run every test that needs no special machine
-	$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not gpu and not e2e and not chaos"
+	$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not gpu and not e2e and not chaos and not compose"
 	@# One service scores for all end-to-end tests: they run in one process, with the cores to themselves.
 	$(BIN)/pytest -m "e2e and not gpu"
 
 chaos: setup-dev ## kill every part of the service at every stage; CHAOS_STUDIES, CHAOS_KILLS set the size
 	$(BIN)/pytest -m chaos -p no:randomly tests/chaos
+
+compose-test: setup-dev ## the compose stack on a Docker engine of its own: root on Debian, 10 minutes
+	$(BIN)/pytest -m compose -p no:randomly tests/compose
 
 check: lint types imports openapi-check ## everything that reads the code without running the tests
 

@@ -3,8 +3,8 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-# Options beyond a folder and SQLite, comma-separated: postgresql, s3, tracing.
-ARG EXTRAS
+# Options beyond a folder and SQLite, comma-separated.
+ARG EXTRAS=postgresql,s3,tracing
 # Whoever builds may name a package index of their own: pip reads these from the environment.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -20,11 +20,15 @@ COPY calcium_scoring/version.py calcium_scoring/version.py
 # The distribution brings readers, decoders and writers of DICOM that only workers use.
 RUN pip --python /opt/cacscore/bin/python install -c constraints.txt ".[api${EXTRAS:+,$EXTRAS}]" \
  && pip --python /opt/cacscore/bin/python uninstall -y highdicom nibabel pydicom \
-      pyjpegls pylibjpeg pylibjpeg-openjpeg python-gdcm typer
+      markdown-it-py mdurl pygments pyjpegls pylibjpeg pylibjpeg-openjpeg python-gdcm reportlab \
+      rich typer \
+ # Tests of NumPy and SciPy themselves: a tenth of what is left.
+ && find /opt/cacscore/lib/python3*/site-packages/numpy /opt/cacscore/lib/python3*/site-packages/scipy \
+      -depth -type d -name tests -exec rm -r {} +
 COPY calcium_scoring calcium_scoring
 COPY service service
 RUN pip --python /opt/cacscore/bin/python install --no-deps --force-reinstall . \
- && cd / && /opt/cacscore/bin/python -c "from service.api.app import create_app; create_app().openapi()"
+ && /opt/cacscore/bin/python -P -c "from service.api.app import create_app; create_app().openapi(); import service.provision.__main__"
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="cacscore gateway" \
@@ -36,7 +40,7 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/cacsco
 COPY --from=build /opt/cacscore /opt/cacscore
 ENV PATH=/opt/cacscore/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     CACSCORE_DATA_DIR=/var/lib/cacscore
-USER cacscore
+USER 10001:10001
 VOLUME /var/lib/cacscore
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \

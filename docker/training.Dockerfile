@@ -30,7 +30,7 @@ RUN useradd --uid 10001 --user-group --create-home cacscore \
 COPY --from=build /opt/cacscore /opt/cacscore
 # The official builds of ONNX Runtime send usage data to their maker otherwise.
 ENV PATH=/opt/cacscore/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
-USER cacscore
+USER 10001:10001
 WORKDIR /runs
 VOLUME /runs
 ENTRYPOINT ["python", "-m"]

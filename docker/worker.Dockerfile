@@ -1,12 +1,10 @@
-# The worker: reads, segments, measures, writes. CPU by default; for a GPU build with
-#   --build-arg WORKER_EXTRA=worker-gpu --build-arg PYTHON_IMAGE=<a CUDA 12 runtime with cuDNN 9 and Python 3.11>
+# The worker on CPUs: reads, segments, measures, writes. On GPUs: worker-gpu.Dockerfile.
 # Build from the root of the repository: docker build -f docker/worker.Dockerfile .
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-ARG WORKER_EXTRA=worker-cpu
-# Options beyond a folder and SQLite, comma-separated: postgresql, s3, tracing.
-ARG EXTRAS
+# Options beyond a folder and SQLite, comma-separated.
+ARG EXTRAS=postgresql,s3,tracing
 # Whoever builds may name a package index of their own: pip reads these from the environment.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -19,7 +17,7 @@ WORKDIR /src
 # Dependencies first, in a layer that a change of the code leaves alone.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY calcium_scoring/version.py calcium_scoring/version.py
-RUN pip --python /opt/cacscore/bin/python install -c constraints.txt ".[${WORKER_EXTRA}${EXTRAS:+,$EXTRAS}]"
+RUN pip --python /opt/cacscore/bin/python install -c constraints.txt ".[worker-cpu${EXTRAS:+,$EXTRAS}]"
 COPY calcium_scoring calcium_scoring
 COPY service service
 RUN pip --python /opt/cacscore/bin/python install --no-deps --force-reinstall .
@@ -37,10 +35,9 @@ COPY --from=build /opt/cacscore /opt/cacscore
 # the queue; stop_grace_period must be longer.
 ENV PATH=/opt/cacscore/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     CACSCORE_DATA_DIR=/var/lib/cacscore ORT_DISABLE_TELEMETRY=1
-USER cacscore
+USER 10001:10001
 VOLUME /var/lib/cacscore
 # Without --app: a ping needs none of the worker's code, and this runs every half minute.
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 \
-  CMD ["sh", "-c", "celery --broker \"$CACSCORE_BROKER_URL\" inspect ping --destination celery@$(hostname) --timeout 10 >/dev/null"]
-CMD ["celery", "--quiet", "--app", "service.worker.tasks", "worker", "--pool", "prefork", \
-     "--concurrency", "1", "--loglevel", "INFO"]
+  CMD ["sh", "-c", "celery --broker \"${CACSCORE_BROKER_URL:-$(cat \"$CACSCORE_SECRETS_DIR/cacscore_broker_url\")}\" inspect ping --destination celery@$(hostname) --timeout 10 >/dev/null"]
+CMD ["python", "-m", "service.worker"]

@@ -5,6 +5,7 @@ Read by wiring only; use cases and adapters receive values.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +22,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from calcium_scoring.scoring.conventions import CONVENTIONS, ConventionName
 from calcium_scoring.scoring.mass_score import LARGEST_MASS_CALIBRATION_FACTOR
@@ -37,6 +44,9 @@ from service.application.webhooks import WebhookPolicy, check_allowed_urls, secr
 DEFAULT_MODEL_PATH: Final = Path(str(files("service.adapters.onnx") / "calcium_segmenter.onnx"))
 
 ENVIRONMENT_PREFIX: Final = "CACSCORE_"
+
+SECRETS_DIR_VARIABLE: Final = f"{ENVIRONMENT_PREFIX}SECRETS_DIR"
+"""Names a folder with one file for each secret setting: ``cacscore_database_url``, ..."""
 
 _ARCHIVE: Final = ArchiveLimits()
 
@@ -452,3 +462,18 @@ class Settings(BaseSettings):
             multi_frame_entry_bytes=self.archive_multi_frame_entry_bytes,
             entries=self.archive_entries,
         )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - given by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the environment first, then the files of ``CACSCORE_SECRETS_DIR``, if it is set."""
+        folder = os.environ.get(SECRETS_DIR_VARIABLE)
+        if not folder:
+            return init_settings, env_settings
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder)

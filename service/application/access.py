@@ -20,7 +20,13 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
-from service.application.errors import InvalidTenant, KeyNotFound, NotAllowed, NotAuthenticated
+from service.application.errors import (
+    InvalidTenant,
+    KeyNotFound,
+    NotAllowed,
+    NotAuthenticated,
+    ProvisioningRefused,
+)
 
 DEFAULT_TENANT: Final = "default"
 """Whose studies are those of a service without authentication."""
@@ -147,6 +153,42 @@ def create_key(
     )
     keys.add(key)
     return key, f"{KEY_PREFIX}_{key.key_id}_{secret}"
+
+
+def new_key_text() -> str:
+    """Return the text of a key that no store knows yet; ``adopt_key`` makes it known."""
+    return f"{KEY_PREFIX}_{secrets.token_hex(_KEY_ID_BYTES)}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+
+
+def adopt_key(
+    keys: KeyStore,
+    text: str,
+    *,
+    name: str,
+    scopes: Iterable[Scope],
+    tenant: str = DEFAULT_TENANT,
+    now: Callable[[], datetime] = utc_now,
+) -> bool:
+    """Keep a key whose text was made before there was a store; False where it is there already.
+
+    A key that was revoked stays revoked.
+
+    Raises
+    ------
+    ProvisioningRefused
+        The text is not that of a key.
+    """
+    match = _KEY.fullmatch(text)
+    if match is None:
+        raise ProvisioningRefused(
+            f"The text of the API key {name!r} is not one: {KEY_PREFIX}_, 12 hexadecimal digits, "
+            "_ and 43 letters, digits, '-' and '_' are."
+        )
+    if keys.find(match[1]) is not None:
+        return False
+    check_tenant(tenant)
+    keys.add(ApiKey(match[1], name, tenant, frozenset(scopes), _sha256(match[2]), now()))
+    return True
 
 
 def rotate_key(

@@ -35,6 +35,7 @@ CacscoreError
 ├── InvalidDicomQuery        a DICOMweb query asks for what cannot be asked
 ├── DicomObjectNotFound      no result has objects of these UIDs
 ├── DestinationNotFound      the settings name no destination of that name
+├── ProvisioningRefused      secrets of a first start cannot be made, or do not fit
 ├── LeaseLost                this attempt no longer owns its job; whatever it writes is dropped
 └── DependencyUnavailable    a part of the service is away; trying again later may help
     ├── ModelUnavailable
@@ -566,6 +567,13 @@ class CrosswalkSealed(CacscoreError):
 
     code = "crosswalk_sealed"
     title = "The crosswalk cannot be opened with this key"
+
+
+class ProvisioningRefused(CacscoreError):
+    """What a first start needs cannot be made of what is there: certificate, password, key."""
+
+    code = "provisioning_refused"
+    title = "The service cannot be prepared for its start"
 
 
 class IdentityProviderUnavailable(DependencyUnavailable):

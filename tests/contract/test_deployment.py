@@ -1,0 +1,213 @@
+"""Dockerfiles, compose file and Kubernetes manifests, judged by their own tools."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from service.provision.secret_files import Owners
+from service.settings import ENVIRONMENT_PREFIX, SECRETS_DIR_VARIABLE, Settings
+
+OVERLAYS = ("cpu", "gpu", "keda")
+LONG_RUNNING = ("Deployment", "StatefulSet", "Job")
+
+
+def program(name: str) -> str:
+    return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+@pytest.fixture(scope="module")
+def compose(repository: Path) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((repository / "docker-compose.yml").read_text())
+    return document
+
+
+@pytest.fixture(scope="module")
+def manifests(repository: Path) -> dict[str, list[dict[str, Any]]]:
+    """What each overlay amounts to, merged by kubectl itself."""
+    return {
+        name: list(
+            yaml.safe_load_all(
+                subprocess.run(
+                    [
+                        program("kubectl"),
+                        "kustomize",
+                        str(repository / "kubernetes/overlays" / name),
+                    ],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                ).stdout
+            )
+        )
+        for name in OVERLAYS
+    }
+
+
+def dockerfiles(repository: Path) -> list[Path]:
+    return sorted(
+        [*repository.glob("docker/*.Dockerfile"), *repository.glob("docker/*/Dockerfile")]
+    )
+
+
+def test_hadolint_finds_nothing_in_the_dockerfiles(repository: Path) -> None:
+    files = dockerfiles(repository)
+    assert len(files) == 5
+    done = subprocess.run(
+        [program("hadolint"), "--no-color", *map(str, files)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=repository,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_image_is_labelled_runs_as_nobody_special_and_pins_its_packages(
+    repository: Path,
+) -> None:
+    for file in dockerfiles(repository):
+        text = file.read_text()
+        assert "org.opencontainers.image.title" in text, file
+        users = re.findall(r"^USER (\S+)$", text, re.MULTILINE)
+        assert users, file
+        assert users[-1] not in {"root", "0", "0:0"}, file
+        for line in re.findall(r"pip \S+ \S+ install .*", text):
+            assert "-c constraints.txt" in line or "--no-deps" in line, (file, line)
+
+
+def test_every_setting_of_the_compose_file_exists(compose: dict[str, Any]) -> None:
+    known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields}
+
+    assert set(compose["x-environment"]) <= {*known, SECRETS_DIR_VARIABLE}
+
+
+def test_every_service_of_the_compose_file_is_confined(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        # The archive of the profile pacs is a test tool and says so.
+        assert service["read_only"] or name == "pacs", name
+
+
+def test_only_the_proxy_can_be_reached_from_other_machines(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        for port in service.get("ports", []):
+            assert name == "proxy" or port.startswith("127.0.0.1:"), (name, port)
+    for name in ("database", "broker"):
+        assert compose["services"][name]["networks"] == ["inside"]
+    assert compose["networks"]["inside"] == {"internal": True}
+
+
+def test_users_of_the_compose_file_are_those_that_secrets_are_given_to(
+    compose: dict[str, Any],
+) -> None:
+    owners = Owners()
+    for service, owner in (
+        ("database", owners.database),
+        ("broker", owners.broker),
+        ("proxy", owners.proxy),
+        ("prometheus", owners.monitoring),
+        ("grafana", owners.monitoring),
+    ):
+        assert compose["services"][service]["user"] == f"{owner}:{owner}"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_manifests_are_valid_for_kubernetes(
+    overlay: str, manifests: dict[str, list[dict[str, Any]]]
+) -> None:
+    judged = 0
+    for manifest in manifests[overlay]:
+        if manifest["apiVersion"].startswith("keda.sh/"):
+            continue  # a resource of KEDA, of which kubernetes-validate has no schema
+        for version in ("1.30", "1.37"):
+            kubernetes_validate.validate(manifest, version, strict=True)
+        judged += 1
+    assert judged >= 14
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_pods_pass_the_restricted_pod_security_standard(
+    overlay: str, manifests: dict[str, list[dict[str, Any]]]
+) -> None:
+    pods = [
+        (manifest["metadata"]["name"], manifest["spec"]["template"]["spec"])
+        for manifest in manifests[overlay]
+        if manifest["kind"] in LONG_RUNNING
+    ]
+    assert {name for name, _ in pods} == {"gateway", "worker", "database", "broker", "record"}
+    for name, pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert pod["automountServiceAccountToken"] is False, name
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
+            assert "memory" in container["resources"]["limits"], name
+
+
+def by_kind(manifests: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = [m for m in manifests if (m["kind"], m["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_name_that_a_manifest_refers_to_is_there(
+    overlay: str, manifests: dict[str, list[dict[str, Any]]]
+) -> None:
+    everything = manifests[overlay]
+    claims = {m["metadata"]["name"] for m in everything if m["kind"] == "PersistentVolumeClaim"}
+    maps = {m["metadata"]["name"] for m in everything if m["kind"] == "ConfigMap"}
+    for manifest in everything:
+        if manifest["kind"] not in LONG_RUNNING:
+            continue
+        pod = manifest["spec"]["template"]["spec"]
+        templates = manifest["spec"].get("volumeClaimTemplates", [])
+        volumes = {volume["name"] for volume in pod.get("volumes", [])}
+        volumes |= {template["metadata"]["name"] for template in templates}
+        for volume in pod.get("volumes", []):
+            if "persistentVolumeClaim" in volume:
+                assert volume["persistentVolumeClaim"]["claimName"] in claims
+        for container in pod["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+            for source in container.get("envFrom", []):
+                assert source["configMapRef"]["name"] in maps
+
+
+def test_gpu_overlay_asks_for_a_gpu_and_lets_no_worker_fall_back_to_a_cpu(
+    manifests: dict[str, list[dict[str, Any]]],
+) -> None:
+    pod = by_kind(manifests["gpu"], "Deployment", "worker")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == "cacscore-worker-gpu:latest"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert environment["CACSCORE_ONNX_PROVIDERS"] == "CUDAExecutionProvider"
+
+
+def test_keda_scales_the_workers_by_metrics_that_the_gateway_has(
+    repository: Path, manifests: dict[str, list[dict[str, Any]]]
+) -> None:
+    worker = by_kind(manifests["keda"], "Deployment", "worker")
+    assert "replicas" not in worker["spec"]
+    scaled = by_kind(manifests["keda"], "ScaledObject", "worker")
+    assert scaled["spec"]["scaleTargetRef"]["name"] == "worker"
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    documented = (repository / "docs/how-to/monitor.md").read_text()
+    names = set(re.findall(r"cacscore_\w+", query))
+    assert names == {"cacscore_jobs_due", "cacscore_jobs"}
+    assert all(f"`{name}`" in documented for name in names)
