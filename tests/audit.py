@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 REPOSITORY: Final = Path(__file__).parents[1]
-CODE: Final = ("calcium_scoring", "service", "model_training")
+CODE: Final = ("cacscore_client", "calcium_scoring", "service", "model_training")
 
 ADVISORY_TIMEOUT_S: Final = 900.0
 
