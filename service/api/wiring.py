@@ -28,7 +28,7 @@ from service.application.jobs import Priority
 from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
 from service.application.resumable_uploads import PartialUploads
-from service.application.webhooks import WebhookOutbox, WebhookPolicy, WebhookSender
+from service.application.webhooks import DeliveryLimits, WebhookOutbox, WebhookPolicy, WebhookSender
 from service.settings import Settings
 
 
@@ -53,6 +53,7 @@ class GatewayParts:
     webhook_policy: WebhookPolicy
     partial_uploads: PartialUploads
     resumable_upload_limits: ResumableUploadLimits
+    delivery_limits: DeliveryLimits
 
 
 class NoJobQueue:
@@ -114,7 +115,9 @@ def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayPar
         queue_length=settings.queue_length,
         metrics=telemetry.metrics,
         outbox=SqlWebhookOutbox(engine),
-        webhook_sender=PinnedHttpSender(settings.webhook_networks),
+        webhook_sender=PinnedHttpSender(
+            settings.webhook_networks, timeout_s=settings.webhook_timeout_s
+        ),
         webhook_policy=settings.webhook_policy,
         partial_uploads=FolderPartialUploads(
             settings.data_dir / "uploads", lifetime=timedelta(hours=settings.resumable_upload_hours)
@@ -125,6 +128,7 @@ def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayPar
             request_s=settings.resumable_request_s,
             most_unfinished=settings.resumable_uploads_per_key,
         ),
+        delivery_limits=settings.delivery_limits,
     )
 
 
@@ -134,6 +138,7 @@ def metric_sources(parts: GatewayParts) -> Sources:
         facts=parts.operations.facts,
         queue_depth=parts.queue.depth,
         free_bytes=parts.artefacts.free_bytes,
+        webhook_deliveries=parts.outbox.counts,
         is_unattended=lambda: parts.store.is_unattended(parts.unattended_after),
     )
 
