@@ -35,11 +35,18 @@ from calcium_scoring.scoring.mass_score import LARGEST_MASS_CALIBRATION_FACTOR
 from calcium_scoring.scoring.protocol import ScoringProtocol
 from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.upload.archive import MIB, ArchiveLimits
+from service.adapters.signing.key_file import KEY_FILE
 from service.adapters.storage.s3_location import S3Location
 from service.application.access import ASYMMETRIC_ALGORITHMS
 from service.application.crosswalk import key_bytes
 from service.application.jobs import LeaseTerms
-from service.application.webhooks import WebhookPolicy, check_allowed_urls, secret_bytes
+from service.application.webhooks import (
+    PAUSES,
+    DeliveryLimits,
+    WebhookPolicy,
+    check_allowed_urls,
+    secret_bytes,
+)
 
 DEFAULT_MODEL_PATH: Final = Path(str(files("service.adapters.onnx") / "calcium_segmenter.onnx"))
 
@@ -267,6 +274,24 @@ class Settings(BaseSettings):
         default=4, description="Uploads that each key may have under way in one gateway."
     )
 
+    webhook_attempts: int = Field(
+        default=len(PAUSES) + 1,
+        ge=1,
+        le=len(PAUSES) + 1,
+        description="A callback that failed so often is given up; all of them take three days.",
+    )
+    webhook_timeout_s: PositiveFloat = Field(
+        default=10.0, le=60.0, description="For connecting to a receiver, and for its answer."
+    )
+    webhooks_at_once: int = Field(
+        default=10, ge=1, le=100, description="Callbacks that a gateway takes on in one round."
+    )
+    key_dir: Path | None = Field(
+        default=None,
+        description="Folder of the signing key; data_dir when not set. Workers on several hosts "
+        "that shall sign with one key share it.",
+    )
+
     resumable_upload_hours: PositiveFloat = Field(
         default=24.0, description="A resumable upload goes when nothing happens to it for so long."
     )
@@ -451,6 +476,20 @@ class Settings(BaseSettings):
         return WebhookPolicy(
             self.webhook_urls, None if secret is None else secret.get_secret_value()
         )
+
+    @property
+    def delivery_limits(self) -> DeliveryLimits:
+        """How often and how patiently callbacks are tried."""
+        return DeliveryLimits(
+            attempts=self.webhook_attempts,
+            timeout_s=self.webhook_timeout_s,
+            at_once=self.webhooks_at_once,
+        )
+
+    @property
+    def signing_key_path(self) -> Path:
+        """File of the key that signs records of origin."""
+        return (self.key_dir or self.data_dir) / KEY_FILE
 
     @property
     def archive_limits(self) -> ArchiveLimits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -17,9 +17,6 @@ _log = structlog.get_logger(__name__)
 
 INTERVAL_S: Final = 1.0
 
-LEASE: Final = timedelta(minutes=5)
-"""Longer than ten receivers that all time out; after it another gateway takes a delivery over."""
-
 
 async def deliver_forever(parts: GatewayParts) -> None:
     """Deliver until cancelled; no failure ends it."""
@@ -31,7 +28,7 @@ async def deliver_forever(parts: GatewayParts) -> None:
                 sender=parts.webhook_sender,
                 policy=parts.webhook_policy,
                 now=datetime.now(UTC),
-                lease=LEASE,
+                limits=parts.delivery_limits,
             )
         except DependencyUnavailable as error:
             _log.warning("webhooks_wait", code=error.code)

@@ -33,7 +33,7 @@ from service.application.ports import ArtefactStore, JobQueue, StudyStore
 from service.application.pushes import PushOutbox
 from service.application.result_instances import DicomIndex
 from service.application.resumable_uploads import PartialUploads
-from service.application.webhooks import WebhookOutbox, WebhookPolicy, WebhookSender
+from service.application.webhooks import DeliveryLimits, WebhookOutbox, WebhookPolicy, WebhookSender
 from service.settings import Settings
 
 
@@ -61,6 +61,7 @@ class GatewayParts:
     push_outbox: PushOutbox
     destination_names: tuple[str, ...]
     dicom_index: DicomIndex
+    delivery_limits: DeliveryLimits
 
 
 class NoJobQueue:
@@ -122,7 +123,9 @@ def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayPar
         queue_length=settings.queue_length,
         metrics=telemetry.metrics,
         outbox=SqlWebhookOutbox(engine),
-        webhook_sender=PinnedHttpSender(settings.webhook_networks),
+        webhook_sender=PinnedHttpSender(
+            settings.webhook_networks, timeout_s=settings.webhook_timeout_s
+        ),
         webhook_policy=settings.webhook_policy,
         partial_uploads=FolderPartialUploads(
             settings.data_dir / "uploads", lifetime=timedelta(hours=settings.resumable_upload_hours)
@@ -136,6 +139,7 @@ def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayPar
         push_outbox=SqlPushOutbox(engine),
         dicom_index=SqlDicomIndex(engine),
         destination_names=tuple(read_destinations(settings.destinations_file).terms),
+        delivery_limits=settings.delivery_limits,
     )
 
 
@@ -145,6 +149,7 @@ def metric_sources(parts: GatewayParts) -> Sources:
         facts=parts.operations.facts,
         queue_depth=parts.queue.depth,
         free_bytes=parts.artefacts.free_bytes,
+        webhook_deliveries=parts.outbox.counts,
         is_unattended=lambda: parts.store.is_unattended(parts.unattended_after),
     )
 

@@ -13,9 +13,10 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
@@ -74,6 +75,38 @@ class Delivery:
         return json.dumps(document, separators=(",", ":")).encode()
 
 
+class DeliveryState(StrEnum):
+    """What has become of a delivery."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class DeliveryLimits:
+    """How often and how patiently deliveries are tried.
+
+    Parameters
+    ----------
+    attempts
+        After so many a delivery is given up; at most one more than there are ``PAUSES``.
+    timeout_s
+        For connecting, and for each wait on the receiver.
+    at_once
+        Deliveries that a gateway takes on in one round, one after the other.
+    """
+
+    attempts: int = len(PAUSES) + 1
+    timeout_s: float = 10.0
+    at_once: int = 10
+
+    @property
+    def lease(self) -> timedelta:
+        """Longer than a round in which every receiver times out twice (connecting, answering)."""
+        return timedelta(seconds=60 + 2 * self.timeout_s * self.at_once)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of an attempt: the HTTP status, or None and why there is none."""
@@ -117,6 +150,9 @@ class WebhookPolicy:
             )
 
 
+DEFAULT_DELIVERY_LIMITS: Final = DeliveryLimits()
+
+
 class WebhookOutbox(Protocol):
     """Deliveries that wait; every method is one transaction."""
 
@@ -129,6 +165,10 @@ class WebhookOutbox(Protocol):
 
         Nothing happens where another attempt has begun since.
         """
+        ...
+
+    def counts(self) -> Mapping[DeliveryState, int]:
+        """Return how many deliveries there are in each state, of studies that are still here."""
         ...
 
 
@@ -146,13 +186,12 @@ def deliver_due(
     sender: WebhookSender,
     policy: WebhookPolicy,
     now: datetime,
-    lease: timedelta,
-    limit: int = 10,
+    limits: DeliveryLimits = DEFAULT_DELIVERY_LIMITS,
 ) -> int:
     """Attempt the deliveries whose time has come; return how many there were."""
     if policy.secret is None:
         return 0
-    deliveries = outbox.take_due(limit=limit, lease=lease)
+    deliveries = outbox.take_due(limit=limits.at_once, lease=limits.lease)
     for delivery in deliveries:
         try:
             policy.check(delivery.url)
@@ -164,6 +203,7 @@ def deliver_due(
             delivery.url, body, signed_headers(policy.secret, delivery.id, now, body)
         )
         is_over = outcome.is_delivered or outcome.status == GONE
+        is_over = is_over or delivery.attempt >= limits.attempts
         pause = None if is_over else pause_after(delivery.attempt)
         outbox.settle(delivery, outcome, pause=pause)
         _log.log(

@@ -13,7 +13,7 @@ from calcium_scoring.nifti import write_nifti
 from calcium_scoring.rendering import render_key_slice
 from calcium_scoring.volume.segmentation_kind import SegmentationKind
 from service.adapters.onnx.segmenter import OnnxSegmenter
-from service.adapters.signing.ed25519 import KEY_FILE, Ed25519Signer
+from service.adapters.signing.ed25519 import Ed25519Signer
 from service.application.jobs import Stage
 from service.application.progress import overall_progress
 from service.application.score_series import score_series
@@ -101,7 +101,7 @@ def score_upload(
         if outputs.folder is not None:
             with writing(outputs.folder):
                 outputs.folder.mkdir(parents=True, exist_ok=True)
-                signer = Ed25519Signer(settings.data_dir / KEY_FILE)
+                signer = Ed25519Signer(settings.signing_key_path)
                 write_artefacts(scored, outputs.folder, show, signer)
     if wants_json:
         print_json(scored.document)

@@ -23,7 +23,7 @@ from service.adapters.database.schema import require_current_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.destinations.places import Destinations, read_destinations
 from service.adapters.onnx.segmenter import OnnxSegmenter
-from service.adapters.signing.ed25519 import KEY_FILE, Ed25519Signer
+from service.adapters.signing.ed25519 import Ed25519Signer
 from service.adapters.storage.open_store import open_artefact_store
 from service.adapters.tracing.open_tracing import open_tracing
 from service.application.crosswalk import key_bytes
@@ -135,9 +135,9 @@ def worker_parts(settings: Settings) -> WorkerParts:
         mass_calibration_factor=settings.mass_calibration_factor,
         terms=settings.lease_terms,
         limits=settings.archive_limits,
-        signer=Ed25519Signer(settings.data_dir / KEY_FILE),
         outbox=SqlPushOutbox(engine),
         destinations=read_destinations(settings.destinations_file),
+        signer=Ed25519Signer(settings.signing_key_path),
         deidentifier=_deidentifier(settings, engine),
     )
 

@@ -26,6 +26,7 @@ from service.application.operations import (
     WorkerBeat,
     WorkerState,
 )
+from service.application.webhooks import DeliveryState
 from tests.promtool import promtool
 
 FACTS = ServiceFacts(
@@ -53,7 +54,11 @@ METRIC = re.compile(r"\bcacscore_\w+")
 def exposed() -> dict[str, set[str]]:
     """Every metric of ours as a scrape shows it, with its labels."""
     metrics = GatewayMetrics(service_version="1", schema_version=1)
-    metrics.watch(Sources(lambda: FACTS, lambda: 1, lambda: 1, lambda: False))
+    metrics.watch(
+        Sources(
+            lambda: FACTS, lambda: 1, lambda: 1, lambda: False, lambda: {DeliveryState.FAILED: 1}
+        )
+    )
     metrics.uploads_at_door(received=1, waiting=1)
     metrics.request_begun()
     metrics.request_ended(method="GET", route="/", status=200, duration_s=1.0, code="not_a_zip")

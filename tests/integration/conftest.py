@@ -22,7 +22,7 @@ from sqlalchemy import Engine
 
 from service.adapters.database.engine import open_engine
 from service.adapters.database.schema import upgrade_schema
-from service.adapters.signing.ed25519 import KEY_FILE
+from service.adapters.signing.key_file import KEY_FILE
 from service.api.app import create_app
 from service.application.operations import AttemptTally
 from service.application.run_job import run_job

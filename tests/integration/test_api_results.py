@@ -17,7 +17,8 @@ from fhir.resources.R4B.bundle import Bundle
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage
 
-from service.adapters.signing.ed25519 import KEY_FILE, is_signature
+from service.adapters.signing.ed25519 import is_signature
+from service.adapters.signing.key_file import KEY_FILE
 from service.application.provenance import canonical_json
 from tests.integration.conftest import Service
 

@@ -180,10 +180,14 @@ def test_delivery_is_taken_by_one_gateway_at_a_time_and_by_another_after_its_dea
     assert outbox.take_due(limit=10, lease=lease) == ()
     time[0] += timedelta(minutes=6)
     (second,) = outbox.take_due(limit=10, lease=lease)
+    assert outbox.counts() == {"pending": 1, "delivered": 0, "failed": 0}
     assert (late.attempt, second.attempt, late.id) == (1, 2, second.id)
 
     outbox.settle(second, Outcome(200, "HTTP 200"), pause=None)
     # The first gateway comes back to life: it changes nothing any more.
     outbox.settle(late, Outcome(500, "HTTP 500"), pause=timedelta(seconds=5))
+    assert outbox.counts() == {"pending": 0, "delivered": 1, "failed": 0}
+    outbox.settle(second, Outcome(500, "HTTP 500"), pause=None)
+    assert outbox.counts() == {"pending": 0, "delivered": 0, "failed": 1}
     time[0] += timedelta(days=1)
     assert outbox.take_due(limit=10, lease=lease) == ()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, case, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from service.adapters.database.engine import WRITES
@@ -14,7 +14,7 @@ from service.adapters.database.job_tables import webhook_deliveries
 from service.adapters.database.study_store import utc_now
 from service.application.errors import RecordUnavailable
 from service.application.jobs import JobStatus
-from service.application.webhooks import Delivery, Outcome
+from service.application.webhooks import Delivery, DeliveryState, Outcome
 
 
 class SqlWebhookOutbox:
@@ -71,6 +71,19 @@ class SqlWebhookOutbox:
         now = self._now()
         with _errors(), self._writers.begin() as connection:
             self._settle(connection, delivery, outcome, now, pause)
+
+    def counts(self) -> Mapping[DeliveryState, int]:
+        """Return how many deliveries there are in each state, of studies that are still here."""
+        table = webhook_deliveries
+        state = case(
+            (table.c.delivered_at.is_not(None), DeliveryState.DELIVERED.value),
+            (table.c.next_attempt_at.is_(None), DeliveryState.FAILED.value),
+            else_=DeliveryState.PENDING.value,
+        ).label("state")
+        with _errors(), self._readers.begin() as connection:
+            rows = connection.execute(select(state, func.count()).group_by(state)).all()
+        found = {DeliveryState(name): count for name, count in rows}
+        return {one: found.get(one, 0) for one in DeliveryState}
 
     def _settle(
         self,

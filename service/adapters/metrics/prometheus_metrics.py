@@ -39,6 +39,7 @@ from service.application.operations import (
     ServiceFacts,
     WorkerState,
 )
+from service.application.webhooks import DeliveryState
 
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +68,7 @@ class Sources:
     queue_depth: Callable[[], int]
     free_bytes: Callable[[], int]
     is_unattended: Callable[[], bool]
+    webhook_deliveries: Callable[[], Mapping[DeliveryState, int]]
 
 
 class GatewayMetrics:
@@ -166,6 +168,7 @@ class _SharedFacts(Collector):
         )
         facts = _asked(up, "record", self._sources.facts)
         is_unattended = _asked(None, "record", self._sources.is_unattended)
+        deliveries = _asked(None, "record", self._sources.webhook_deliveries)
         depth = _asked(up, "broker", self._sources.queue_depth)
         free_bytes = _asked(up, "artefacts", self._sources.free_bytes)
         yield up
@@ -176,6 +179,13 @@ class _SharedFacts(Collector):
                 "cacscore_queue_unattended",
                 "1 where a study has waited for CACSCORE_UNATTENDED_S and no worker did anything.",
                 value=float(is_unattended),
+            )
+        if deliveries is not None:
+            yield _gauge(
+                "cacscore_webhook_deliveries",
+                "Callbacks of studies that are still here: pending, delivered, or given up.",
+                "state",
+                deliveries,
             )
         if depth is not None:
             yield GaugeMetricFamily(

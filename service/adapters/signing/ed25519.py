@@ -6,7 +6,6 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -23,9 +22,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from service.application.errors import SigningKeyUnusable
-
-KEY_FILE: Final = "signing-key.pem"
-"""Name of the key below the data folder."""
 
 
 class Ed25519Signer:

@@ -114,3 +114,9 @@ def test_impossible_webhook_setting_is_refused(
     monkeypatch.setenv(f"CACSCORE_{name}", value)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
+
+
+def test_the_signing_key_lies_with_the_data_unless_a_folder_is_named(tmp_path: Path) -> None:
+    data, keys = tmp_path / "data", tmp_path / "keys"
+    assert Settings(data_dir=data).signing_key_path == data / "signing-key.pem"
+    assert Settings(data_dir=data, key_dir=keys).signing_key_path == keys / "signing-key.pem"

@@ -11,6 +11,8 @@ from service.application.jobs import JobStatus
 from service.application.webhooks import (
     PAUSES,
     Delivery,
+    DeliveryLimits,
+    DeliveryState,
     Outcome,
     WebhookPolicy,
     check_allowed_urls,
@@ -123,6 +125,9 @@ class OneDelivery:
         assert delivery is self.waiting
         self.settled.append((outcome, pause))
 
+    def counts(self) -> dict[DeliveryState, int]:
+        return {DeliveryState.PENDING: 1}
+
 
 class AnsweringSender:
     """A receiver that always answers with the same status."""
@@ -154,7 +159,7 @@ def test_delivery_is_repeated_until_it_is_taken_or_given_up(
     outbox, sender = OneDelivery(delivery(attempt)), AnsweringSender(status)
     policy = WebhookPolicy(("https://ris.example",), SECRET)
 
-    deliver_due(outbox=outbox, sender=sender, policy=policy, now=NOW, lease=timedelta(minutes=1))
+    deliver_due(outbox=outbox, sender=sender, policy=policy, now=NOW)
 
     assert [one[1] for one in outbox.settled] == [pause]
     ((url, body, headers),) = sender.sent
@@ -163,8 +168,27 @@ def test_delivery_is_repeated_until_it_is_taken_or_given_up(
     assert headers["webhook-signature"] == signature(SECRET, "msg_1", timestamp, body)
 
 
+def test_an_operator_may_give_up_earlier() -> None:
+    policy = WebhookPolicy(("https://ris.example",), SECRET)
+    for attempt, pause in ((2, timedelta(seconds=30)), (3, None)):
+        outbox = OneDelivery(delivery(attempt))
+        deliver_due(
+            outbox=outbox,
+            sender=AnsweringSender(500),
+            policy=policy,
+            now=NOW,
+            limits=DeliveryLimits(attempts=3),
+        )
+        assert [one[1] for one in outbox.settled] == [pause]
+
+
+def test_a_lease_outlasts_a_round_of_receivers_that_never_answer() -> None:
+    # 10 receivers, 10 s to connect and 10 s for the answer: 200 s.
+    assert DeliveryLimits().lease > timedelta(seconds=200)
+
+
 def test_delivery_to_a_url_that_is_no_longer_allowed_is_given_up_unsent() -> None:
     outbox, sender = OneDelivery(delivery(url="https://old.example/")), AnsweringSender(200)
     policy = WebhookPolicy(("https://ris.example",), SECRET)
-    deliver_due(outbox=outbox, sender=sender, policy=policy, now=NOW, lease=timedelta(minutes=1))
+    deliver_due(outbox=outbox, sender=sender, policy=policy, now=NOW)
     assert (outbox.settled, sender.sent) == ([(Outcome(None, "no longer allowed"), None)], [])
