@@ -20,7 +20,16 @@ from service.api.middleware import RequestGuard
 from service.api.problems import add_problem_handlers
 from service.api.reaper import reap_forever
 from service.api.retention import retain_forever
-from service.api.routes import dicomweb, jobs, metrics, operations, pushes, results, studies
+from service.api.routes import (
+    dicomweb,
+    dicomweb_store,
+    jobs,
+    metrics,
+    operations,
+    pushes,
+    results,
+    studies,
+)
 from service.api.telemetry import GatewayTelemetry
 from service.api.webhooks import deliver_forever
 from service.api.wiring import gateway_parts, metric_sources
@@ -74,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         jobs.router,
         pushes.router,
         dicomweb.router,
+        dicomweb_store.router,
         operations.router,
         metrics.router,
     )
