@@ -144,11 +144,16 @@ class JobOptions:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """How a job is wished for: how urgent, with which options, and who is told of its end."""
+    """How a job is wished for: how urgent, with which options, and who is told of its end.
+
+    ``destinations`` are the names of those that its results are pushed to; None leaves that to the
+    service, an empty tuple is nobody.
+    """
 
     priority: Priority = Priority.ROUTINE
     options: JobOptions = field(default_factory=JobOptions)
     callback_url: str | None = None
+    destinations: tuple[str, ...] | None = None
 
 
 ROUTINE_REQUEST: Final = JobRequest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,12 @@ from calcium_scoring.upload.archive import ArchiveLimits, unpack_upload
 from calcium_scoring.upload.signature import first_bytes, may_be_dicom
 from service.application.access import DEFAULT_TENANT
 from service.application.artefact_names import UPLOAD
-from service.application.errors import QueueUnavailable, RecordUnavailable, StudyNotFound
+from service.application.errors import (
+    QueueUnavailable,
+    RecordUnavailable,
+    StudyNotFound,
+    TooBusy,
+)
 from service.application.jobs import ROUTINE_REQUEST, JobRequest, StudyJob
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
 
@@ -101,6 +107,21 @@ def submit_study(
     if is_new:
         announce(study, store=store, queue=queue)
     return study
+
+
+def refuse_without_room(
+    artefacts: ArtefactStore, waiting_jobs: Callable[[], int], queue_length: int
+) -> None:
+    """Raise StorageFull or TooBusy where an upload had better come later."""
+    artefacts.check()
+    waiting = waiting_jobs()
+    if waiting >= queue_length:
+        raise TooBusy(
+            f"{waiting} studies wait to be scored; no more than {queue_length} are taken "
+            "(CACSCORE_QUEUE_LENGTH). Send this one later.",
+            waiting=waiting,
+            queue_length=queue_length,
+        )
 
 
 def check_upload(path: Path, limits: ArchiveLimits) -> None:

@@ -30,11 +30,11 @@ from service.api.wiring import GatewayParts, Parts
 from service.application.artefact_names import MASK_DICOM, MASK_NIFTI, PREVIEW, REPORT
 from service.application.categories import categories_document, facts_of_report
 from service.application.delete_study import delete_study
-from service.application.errors import ScoreNotReady, SliceNotFound, TooBusy
+from service.application.errors import ScoreNotReady, SliceNotFound
 from service.application.jobs import JobRequest, Priority
 from service.application.preview import render_slice
 from service.application.report_document import INTENDED_USE
-from service.application.submit_study import submit_study
+from service.application.submit_study import refuse_without_room, submit_study
 from service.application.webhooks import LONGEST_URL
 
 router = APIRouter(prefix="/studies", tags=["studies"])
@@ -297,12 +297,4 @@ def delete(study_id: StudyId, parts: Parts) -> None:
 
 def _refuse_without_room(parts: GatewayParts) -> None:
     """Raise StorageFull or TooBusy where an upload had better come later."""
-    parts.artefacts.check()
-    waiting = parts.operations.queued_jobs()
-    if waiting >= parts.queue_length:
-        raise TooBusy(
-            f"{waiting} studies wait to be scored; no more than {parts.queue_length} are taken "
-            "(CACSCORE_QUEUE_LENGTH). Send this one later.",
-            waiting=waiting,
-            queue_length=parts.queue_length,
-        )
+    refuse_without_room(parts.artefacts, parts.operations.queued_jobs, parts.queue_length)
