@@ -87,11 +87,12 @@ def _file_head(stream: BinaryIO) -> FileHead | None:
             at = value_at + length
             if vr == b"UI":
                 uids[element] = start[value_at:at].decode("ascii").strip(" \x00")
-        found = [uids[one] for one in (_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX)]
+        head = FileHead(uids[_SOP_CLASS], uids[_SOP_INSTANCE], uids[_TRANSFER_SYNTAX], at)
     except (struct.error, UnicodeDecodeError, KeyError):
         # Cut short, longer than any head, or without one of the UIDs.
         return None
-    return FileHead(*found, data_set_at=at) if all(found) else None
+    is_complete = head.sop_class_uid and head.sop_instance_uid and head.transfer_syntax_uid
+    return head if is_complete else None
 
 
 def _uid_element(element: int, uid: str) -> bytes:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from calcium_scoring.dicom.uids import is_valid_uid
 from calcium_scoring.upload.file_head import (
@@ -67,7 +67,7 @@ def test_private_information_in_the_head_does_not_hide_the_data_set(tmp_path: Pa
     path = write_series(tmp_path)[0]
 
     def say_more(instance: Dataset, _: int) -> None:
-        instance.file_meta.PrivateInformationCreatorUID = "1.2.3"
+        instance.file_meta.PrivateInformationCreatorUID = UID("1.2.3")
         instance.file_meta.PrivateInformation = b"x" * 3000
         instance.file_meta.SourceApplicationEntityTitle = "SCANNER"
 
