@@ -27,7 +27,7 @@ LOAD_CLIENTS ?= 200
 LOAD_SECONDS ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help compose-test setup setup-dev demo test check lint types imports openapi openapi-check references docs docs-serve setup-docs constraints evaluate ablation bench bench-read chaos hostile fuzz-api load audit clean
+.PHONY: help compose-test setup setup-dev demo test check lint types imports openapi openapi-check conformance references docs docs-serve setup-docs constraints evaluate ablation bench bench-read chaos hostile fuzz-api load audit clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ imports: setup-dev ## who may import whom (the layers of docs/architecture.md)
 
 openapi: setup-dev ## write openapi/openapi.json from the code
 	$(BIN)/python -m service.api.export_openapi openapi/openapi.json
+
+conformance: setup-dev ## write docs/dicom-conformance.md from the code
+	$(BIN)/python -m service.adapters.dicom_network.conformance
 
 openapi-check: setup-dev ## fail when openapi/openapi.json is not what the code says
 	$(BIN)/python -m service.api.export_openapi --check openapi/openapi.json

@@ -37,7 +37,7 @@ from calcium_scoring.scoring.tube_voltage import TubeVoltageTableName
 from calcium_scoring.upload.archive import MIB, ArchiveLimits
 from service.adapters.signing.key_file import KEY_FILE
 from service.adapters.storage.s3_location import S3Location
-from service.application.access import ASYMMETRIC_ALGORITHMS
+from service.application.access import ASYMMETRIC_ALGORITHMS, DEFAULT_TENANT, TENANT_PATTERN
 from service.application.crosswalk import key_bytes
 from service.application.jobs import LeaseTerms
 from service.application.webhooks import (
@@ -345,6 +345,91 @@ class Settings(BaseSettings):
     push_interval_s: PositiveFloat = Field(
         default=2.0, description="How often a worker looks for results that are to be pushed."
     )
+
+    rules_file: Path | None = Field(
+        default=None,
+        description="YAML file with the rules which series are scored; those that `cacscore rules "
+        "default` prints when not set.",
+    )
+    dicom_ae_title: str = Field(
+        default="CACSCORE",
+        pattern=r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?$",
+        description="AE title of the DICOM node; peers must call it by this.",
+    )
+    dicom_host: str = Field(
+        default="127.0.0.1",
+        description="Address that the DICOM node listens on; one that others reach needs a list "
+        "of peers or AE titles, or certificates of clients.",
+    )
+    dicom_port: int = Field(
+        default=11112, ge=0, le=65535, description="Port of the DICOM node; 0: any that is free."
+    )
+    dicom_calling_ae_titles: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="AE titles that may send, comma-separated; all when not set."
+    )
+    dicom_peers: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses or networks (10.0.0.0/8, ...) that may send, comma-separated; all "
+        "when not set.",
+    )
+    dicom_quiet_s: PositiveFloat = Field(
+        default=30.0, description="A study is complete when nothing of it came for so long."
+    )
+    dicom_ends_with_association: bool = Field(
+        default=False,
+        description="A study is complete as soon as the associations that sent it are released.",
+    )
+    dicom_associations: PositiveInt = Field(
+        default=10, description="Associations that the DICOM node has at the same time."
+    )
+    dicom_idle_s: PositiveFloat = Field(
+        default=60.0, description="An association on which nothing comes for so long is aborted."
+    )
+    dicom_study_bytes: PositiveInt = Field(
+        default=8192 * MIB, description="Largest study that the DICOM node takes, before the rules."
+    )
+    dicom_study_instances: PositiveInt = Field(
+        default=20_000, description="Most instances of such a study."
+    )
+    dicom_tenant: str = Field(
+        default=DEFAULT_TENANT,
+        pattern=f"^{TENANT_PATTERN}$",
+        description="Whose studies they are that no rule gives to somebody else.",
+    )
+    dicom_incoming_dir: Path | None = Field(
+        default=None,
+        description="Folder of studies that are still arriving; `incoming` in data_dir when not "
+        "set. Each node needs one of its own.",
+    )
+    dicom_tls_certificate: Path | None = Field(
+        default=None, description="Certificate (PEM) of the DICOM node; with it TLS is required."
+    )
+    dicom_tls_key: Path | None = Field(
+        default=None, description="Private key (PEM) of that certificate."
+    )
+    dicom_tls_client_ca: Path | None = Field(
+        default=None,
+        description="Certificates (PEM) of the authorities that senders' certificates must be of.",
+    )
+
+    @field_validator("dicom_calling_ae_titles", "dicom_peers", mode="before")
+    @classmethod
+    def _split_senders(cls, value: object) -> object:
+        return cls._split_providers(value)
+
+    @model_validator(mode="after")
+    def _check_dicom_tls(self) -> Self:
+        if (self.dicom_tls_certificate is None) != (self.dicom_tls_key is None):
+            raise ValueError(
+                "CACSCORE_DICOM_TLS_CERTIFICATE and CACSCORE_DICOM_TLS_KEY belong together: set "
+                "both, or none of them."
+            )
+        if self.dicom_tls_client_ca is not None and self.dicom_tls_certificate is None:
+            raise ValueError(
+                "CACSCORE_DICOM_TLS_CLIENT_CA needs CACSCORE_DICOM_TLS_CERTIFICATE: without TLS "
+                "nobody shows a certificate."
+            )
+        return self
 
     @field_validator("oidc_issuer", "oidc_jwks_url")
     @classmethod

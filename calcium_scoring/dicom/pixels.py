@@ -52,7 +52,7 @@ LARGEST_SLOPE: Final = 100.0
 LARGEST_INTERCEPT_HU: Final = 100_000.0
 """No CT scale steps or starts further: extended scales for metal reach 65,535 HU. Our choice."""
 
-_UNCOMPRESSED: Final = frozenset(
+UNCOMPRESSED: Final = frozenset(
     {
         ImplicitVRLittleEndian,
         ExplicitVRLittleEndian,
@@ -86,7 +86,7 @@ _HU_NAMES: Final = frozenset({"HU", "US"})
 
 def is_uncompressed(image: ImageFile) -> bool:
     """Tell whether the pixels of an image lie in its file as they are."""
-    return _uid(transfer_syntax(image.header)) in _UNCOMPRESSED
+    return _uid(transfer_syntax(image.header)) in UNCOMPRESSED
 
 
 class PixelReader:
@@ -133,7 +133,7 @@ class PixelReader:
         """Return the stored values (row, column) of an image and which of them are padding."""
         syntax = _uid(transfer_syntax(image.header))
         layout = Layout.of(image.header, frame_count=image.frame_count)
-        if syntax in _UNCOMPRESSED:
+        if syntax in UNCOMPRESSED:
             raw = self._native_values(image, layout, is_little_endian=syntax.is_little_endian)
             # Compared before unused bits go: scanners write padding that needs more than
             # Bits Stored, and -2000 cut to 12 bits would come out as dense bone.

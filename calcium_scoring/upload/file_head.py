@@ -1,8 +1,8 @@
 """The head of a DICOM file that says nothing but what its data set is.
 
-The same instance has another head from each program that handles it: its own preamble, its name and
-version, the station it came from (PS3.10 7.1). Written anew here, the same data set is the same file
-whoever sent it and by whichever way. Needs no DICOM library, as the gateway has none.
+The same instance has another head from each program that handles it: its own preamble, its name
+and version, the station it came from (PS3.10 7.1). Written anew here, the same data set is the same
+file whoever sent it and by whichever way. Needs no DICOM library, as the gateway has none.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from calcium_scoring.upload.signature import HEAD_BYTES, PREAMBLE_BYTES, has_dicom_mark
-from calcium_scoring.volume.derived_uid import derived_uid
 
-IMPLEMENTATION_CLASS_UID: Final = derived_uid("implementation", "cacscore")
-"""Who wrote the head of a file that was received over a network; the same in every release."""
+IMPLEMENTATION_CLASS_UID: Final = "2.25.234714579459312464502350014053770343959"
+"""Who wrote the head of a file that was received over a network; the same in every release.
+
+It is ``derived_uid("implementation", "cacscore")``.
+"""
 
 IMPLEMENTATION_VERSION_NAME: Final = "CACSCORE"
 """What the node calls itself when it negotiates an association (PS3.7 D.3.3.2.4)."""
@@ -75,31 +77,22 @@ def _file_head(stream: BinaryIO) -> FileHead | None:
         return None
     uids: dict[int, str] = {}
     at = HEAD_BYTES
-    while True:
-        if at + _SHORT.size > len(start):
-            return None
-        group, element, vr, length = _SHORT.unpack_from(start, at)
-        if group != _META_GROUP:
-            break
-        value_at = at + _SHORT.size
-        if vr in _LONG_VRS:
-            if at + _LONG.size > len(start):
-                return None
-            length = _LONG.unpack_from(start, at)[3]
-            value_at = at + _LONG.size
-        at = value_at + length
-        if at > len(start):
-            return None
-        if vr == b"UI":
-            try:
+    try:
+        while _SHORT.unpack_from(start, at)[0] == _META_GROUP:
+            _, element, vr, length = _SHORT.unpack_from(start, at)
+            value_at = at + _SHORT.size
+            if vr in _LONG_VRS:
+                length = _LONG.unpack_from(start, at)[3]
+                value_at = at + _LONG.size
+            at = value_at + length
+            if vr == b"UI":
                 uids[element] = start[value_at:at].decode("ascii").strip(" \x00")
-            except UnicodeDecodeError:
-                return None
-    found = (uids.get(_SOP_CLASS), uids.get(_SOP_INSTANCE), uids.get(_TRANSFER_SYNTAX))
-    if not all(found):
+        head = FileHead(uids[_SOP_CLASS], uids[_SOP_INSTANCE], uids[_TRANSFER_SYNTAX], at)
+    except (struct.error, UnicodeDecodeError, KeyError):
+        # Cut short, longer than any head, or without one of the UIDs.
         return None
-    sop_class, sop_instance, syntax = (one or "" for one in found)
-    return FileHead(sop_class, sop_instance, syntax, at)
+    is_complete = head.sop_class_uid and head.sop_instance_uid and head.transfer_syntax_uid
+    return head if is_complete else None
 
 
 def _uid_element(element: int, uid: str) -> bytes:

@@ -23,6 +23,7 @@ from service.api.resumable import remove_expired_uploads_forever
 from service.api.retention import retain_forever
 from service.api.routes import (
     dicomweb,
+    dicomweb_store,
     jobs,
     metrics,
     operations,
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         jobs.router,
         pushes.router,
         dicomweb.router,
+        dicomweb_store.router,
         operations.router,
         metrics.router,
     )

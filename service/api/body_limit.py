@@ -58,6 +58,10 @@ def _streams(scope: Scope) -> bool:
     path = str(scope["path"]).rstrip("/")
     if path == "/studies":
         return True
+    if path == "/dicomweb/studies":
+        return True
+    if path.startswith("/dicomweb/studies/") and path.count("/") == 3:
+        return True
     return path == "/uploads" or (path.startswith("/uploads/") and path.count("/") == 2)
 
 

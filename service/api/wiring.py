@@ -20,14 +20,13 @@ from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.destinations.places import read_destinations
 from service.adapters.metrics.prometheus_metrics import GatewayMetrics, Sources
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
+from service.adapters.queue.no_queue import NoJobQueue
 from service.adapters.storage.open_store import open_artefact_store
 from service.adapters.storage.partial_uploads import FolderPartialUploads
 from service.adapters.webhooks.pinned_http import PinnedHttpSender
 from service.api.admission import Admission, AdmissionLimits
 from service.api.telemetry import GatewayTelemetry
 from service.api.uploads import ResumableUploadLimits, UploadLimits
-from service.application.errors import QueueUnavailable
-from service.application.jobs import Priority
 from service.application.operations import OperationsRecord
 from service.application.ports import ArtefactStore, JobQueue, StudyStore
 from service.application.pushes import PushOutbox
@@ -62,22 +61,6 @@ class GatewayParts:
     destination_names: tuple[str, ...]
     dicom_index: DicomIndex
     delivery_limits: DeliveryLimits
-
-
-class NoJobQueue:
-    """Stands where no broker is set: uploads are kept until there is one."""
-
-    def announce(
-        self,
-        job_id: str,  # noqa: ARG002 - nobody to tell
-        priority: Priority = Priority.ROUTINE,  # noqa: ARG002
-    ) -> None:
-        """Say that nobody can be told."""
-        raise QueueUnavailable("No broker is set; see CACSCORE_BROKER_URL.")
-
-    def depth(self) -> int:
-        """Say that there is no queue."""
-        raise QueueUnavailable("No broker is set; see CACSCORE_BROKER_URL.")
 
 
 def gateway_parts(settings: Settings, telemetry: GatewayTelemetry) -> GatewayParts:

@@ -36,6 +36,9 @@ CacscoreError
 ├── DicomObjectNotFound      no result has objects of these UIDs
 ├── DestinationNotFound      the settings name no destination of that name
 ├── ProvisioningRefused      secrets of a first start cannot be made, or do not fit
+├── RulesRejected            a file of routing rules cannot be used as it is
+├── InstanceRejected         an instance was sent that nobody could read
+│   └── InstanceMismatch       its data set is another instance than its command says
 ├── LeaseLost                this attempt no longer owns its job; whatever it writes is dropped
 └── DependencyUnavailable    a part of the service is away; trying again later may help
     ├── ModelUnavailable
@@ -54,7 +57,7 @@ CacscoreError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from calcium_scoring.errors import CacscoreError
@@ -476,6 +479,47 @@ class OnlyLocal(CacscoreError):
             "answered: no other address, no proxy, no other host name. Set CACSCORE_AUTH=required "
             "and make keys with `cacscore keys create` to serve others."
         )
+
+
+class RulesRejected(CacscoreError):
+    """A file of routing rules cannot be used: each complaint has its line, None for the file."""
+
+    code = "rules_rejected"
+    title = "The routing rules cannot be used"
+
+    def __init__(self, file_name: str, complaints: Sequence[tuple[int | None, str]]) -> None:
+        said = " ".join(
+            f"{file_name}{'' if line is None else f', line {line}'}: {complaint}"
+            for line, complaint in complaints
+        )
+        super().__init__(
+            said,
+            complaints=[{"line": line, "detail": complaint} for line, complaint in complaints],
+        )
+        self.complaints = tuple(complaints)
+
+
+class InstanceRejected(CacscoreError):
+    """An instance that was sent over a network cannot be understood; nothing of it is kept."""
+
+    code = "instance_rejected"
+    title = "The instance cannot be understood"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The data set {reason}. Accepted is a CT image with its SOP Class, SOP Instance and "
+            "Study Instance UID."
+        )
+
+
+class InstanceMismatch(InstanceRejected):
+    """The data set is of another class or instance than the command that sent it says."""
+
+    code = "instance_mismatch"
+    title = "The instance is not what its command says"
+
+    def __init__(self) -> None:
+        super().__init__("is of another SOP class or instance than its C-STORE request says")
 
 
 class TooManyRequests(CacscoreError):

@@ -2,8 +2,8 @@
 
 The files are packed into the archive that workers read, always the same bytes for the same
 instances: sorted by their content, stored without compression, each behind a head of our own. So a
-study that is sent again, in another order, by another sender or over the other protocol, is the same
-study, and nothing is scored twice.
+study that is sent again, in another order, by another sender or over the other protocol, is the
+same study, and nothing is scored twice.
 """
 
 from __future__ import annotations

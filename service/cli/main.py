@@ -29,9 +29,11 @@ from service.cli.choices import (
 from service.cli.console import stdout
 from service.cli.crosswalk_commands import crosswalk_app
 from service.cli.database_commands import db_app
+from service.cli.dicom_commands import add_dicom_commands
 from service.cli.job_commands import add_job_commands
 from service.cli.key_commands import keys_app
 from service.cli.outcome import EXIT_CODES_HELP, ExitCode, needs_extra, run_guarded
+from service.cli.rules_commands import rules_app
 
 DEFAULT_PORT: Final = 8000
 DEFAULT_WAIT_S: Final = 1800.0
@@ -616,8 +618,10 @@ def demo(
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
 app.add_typer(crosswalk_app, name="crosswalk")
+app.add_typer(rules_app, name="rules")
 app.add_typer(audit_app, name="audit")
 add_job_commands(app)
+add_dicom_commands(app)
 
 
 @app.command(epilog=EXIT_CODES_HELP)

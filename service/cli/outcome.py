@@ -37,6 +37,7 @@ from service.application.errors import (
     ReportRejected,
     RiskAgeOutOfRange,
     RiskInputsMissing,
+    RulesRejected,
     StudyFailed,
 )
 from service.application.problem import Problem
@@ -88,6 +89,7 @@ REFUSALS: Final = (
     ReportRejected,
     RiskInputsMissing,
     RiskAgeOutOfRange,
+    RulesRejected,
 )
 """Kinds of CacscoreError that are a finding about what was given to us."""
 

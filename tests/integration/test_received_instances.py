@@ -1,4 +1,4 @@
-"""A study that arrives as single files is the study that it would be in an archive, and only once."""
+"""A study that arrives as single files is scored like one in an archive, and only once."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from calcium_scoring.dicom.uids import is_valid_uid
 from calcium_scoring.upload.file_head import (
@@ -19,6 +19,7 @@ from calcium_scoring.upload.file_head import (
     _file_head,
     read_file_head,
 )
+from calcium_scoring.volume.derived_uid import derived_uid
 from tests.series_builders import edit, write_series
 
 UIDS = st.lists(st.integers(0, 10**6), min_size=2, max_size=8).map(lambda n: ".".join(map(str, n)))
@@ -66,7 +67,7 @@ def test_private_information_in_the_head_does_not_hide_the_data_set(tmp_path: Pa
     path = write_series(tmp_path)[0]
 
     def say_more(instance: Dataset, _: int) -> None:
-        instance.file_meta.PrivateInformationCreatorUID = "1.2.3"
+        instance.file_meta.PrivateInformationCreatorUID = UID("1.2.3")
         instance.file_meta.PrivateInformation = b"x" * 3000
         instance.file_meta.SourceApplicationEntityTitle = "SCANNER"
 
@@ -103,5 +104,6 @@ def test_any_bytes_behind_the_mark_are_a_head_or_none(
 
 def test_names_of_the_implementation_fit_into_their_fields() -> None:
     assert is_valid_uid(IMPLEMENTATION_CLASS_UID)
+    assert derived_uid("implementation", "cacscore") == IMPLEMENTATION_CLASS_UID
     # PS3.7 D.3.3.2.4: one to sixteen characters.
     assert 1 <= len(IMPLEMENTATION_VERSION_NAME) <= 16
