@@ -193,7 +193,7 @@ def sizing_table(scoring_s: float, *, pattern: str, longest_p99_s: float) -> str
             per_year, scoring_s=scoring_s, pattern=pattern, longest_p99_s=longest_p99_s
         )
         lines.append(
-            f"| {per_year:,} | {per_year / WORKING_DAYS:,.4g} | {workers} | {waits.p50_s:.0f} | "
+            f"| {per_year:,} | {per_year / WORKING_DAYS:,.10g} | {workers} | {waits.p50_s:.0f} | "
             f"{waits.p99_s:.0f} | {waits.utilisation:.1%} |"
         )
     return "\n".join(lines)

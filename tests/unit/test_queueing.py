@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from tests.benchmarks.queueing import (
     mmc_mean_wait_s,
     mmc_wait_percentile_s,
     office,
+    sizing_table,
     summary,
     waiting_times,
     workers_needed,
@@ -127,3 +130,12 @@ def test_load_that_workers_cannot_carry_has_no_answer() -> None:
         mmc_mean_wait_s(0.1, 20.0, 2)
     with pytest.raises(ValueError, match="never ends"):
         md1_mean_wait_s(0.05, 20.0)
+
+
+@pytest.mark.parametrize(("pattern", "longest_p99_s"), [("office", 300.0), ("nightly", 28_800.0)])
+def test_table_of_the_page_is_what_the_script_prints(
+    pattern: str, longest_p99_s: float, repository: Path
+) -> None:
+    table = sizing_table(20.3, pattern=pattern, longest_p99_s=longest_p99_s)
+
+    assert table in (repository / "docs/scale.md").read_text()
