@@ -249,6 +249,10 @@ class AsyncCacscoreClient:
         """Score a study once more, by another protocol or the model that is there now."""
         return await self._do(calls.rerun(study_id, wish or {}))
 
+    async def push(self, study_id: str, to: str) -> Study:
+        """Send the results of a study to a destination that the service's settings name."""
+        return await self._do(calls.push(study_id, to))
+
     async def delete(self, study_id: str) -> None:
         """Remove upload, results and record of a study."""
         await self._do(calls.delete(study_id))

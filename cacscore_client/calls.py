@@ -193,6 +193,11 @@ def rerun(study_id: str, wish: RerunRequest) -> Call[Study]:
     return Call("POST", f"{study_path(study_id)}/rerun", _study, json=wish)
 
 
+def push(study_id: str, to: str) -> Call[Study]:
+    """Send the results of a study to a destination."""
+    return Call("POST", f"{study_path(study_id)}/push", _study, json={"to": to})
+
+
 def delete(study_id: str) -> Call[None]:
     """Remove a study."""
     return Call("DELETE", study_path(study_id), lambda _answer: None)

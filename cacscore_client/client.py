@@ -246,6 +246,10 @@ class CacscoreClient:
         """Score a study once more, by another protocol or the model that is there now."""
         return self._do(calls.rerun(study_id, wish or {}))
 
+    def push(self, study_id: str, to: str) -> Study:
+        """Send the results of a study to a destination that the service's settings name."""
+        return self._do(calls.push(study_id, to))
+
     def delete(self, study_id: str) -> None:
         """Remove upload, results and record of a study."""
         self._do(calls.delete(study_id))

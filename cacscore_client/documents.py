@@ -20,6 +20,9 @@ MaskFormat: TypeAlias = Literal["dicom", "nifti"]
 Priority: TypeAlias = Literal["stat", "routine"]
 """Which jobs are begun first."""
 
+PushState: TypeAlias = Literal["pending", "sent", "committed", "failed"]
+"""How far a push has come."""
+
 RaceOrEthnicity: TypeAlias = Literal["white", "chinese", "black", "hispanic"]
 """The groups of MESA, in its words."""
 
@@ -427,6 +430,36 @@ class ProblemDocument(TypedDict):
     """The same facts for machines; its keys depend on the code."""
 
 
+class Push(TypedDict):
+    """Results of a study on their way to a destination."""
+
+    destination: str
+    """Name of the destination in the settings of the service."""
+    state: PushState
+    """`pending`, `sent`, `committed` (the destination keeps them for good) or `failed`."""
+    version: int
+    """Which result of the study is sent."""
+    attempt: int
+    """Attempts begun so far."""
+    requested_at: str
+    """When the push was last asked for, UTC: by the end of scoring, or by `push`."""
+    next_attempt_at: str | None
+    """When it is tried next, UTC; null once it was sent or has failed."""
+    sent_at: str | None
+    """When the destination had every object, UTC; null before."""
+    committed_at: str | None
+    """When it committed to keeping them, UTC; null before, and where it is not asked to."""
+    detail: str | None
+    """What came of the latest attempt; the reason where it failed. Null before the first one."""
+
+
+class PushRequest(TypedDict):
+    """Where results are to be sent."""
+
+    to: str
+    """Name of a destination in the settings of the service."""
+
+
 class Readiness(TypedDict):
     """Whether an upload sent now would be accepted, and whether waiting studies are taken up."""
 
@@ -730,6 +763,8 @@ class Study(TypedDict):
     """Seconds until scoring has probably ended, from the median of the latest 20 scored studies;
     null once it has, and while none was scored yet.
     """
+    pushes: list[Push]
+    """Where results went: the latest push to each destination, by name."""
 
 
 class StudyPage(TypedDict):

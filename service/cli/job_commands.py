@@ -72,7 +72,7 @@ def push(
     as_json: JsonOption = False,
 ) -> None:
     """Send the results of a study to a destination."""
-    _ask(url, study, "push", {"to": to}, wants_json=as_json)
+    _ask(url, lambda client: client.push(study, to), wants_json=as_json)
 
 
 def add_job_commands(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url
@@ -16,7 +17,7 @@ from service.provision.secret_files import Owners, broker_users, provide_secrets
 NAMES = ("localhost", "127.0.0.1")
 
 
-def provide(root: Path, **options: Path) -> list[str]:
+def provide(root: Path, **options: Any) -> list[str]:
     return provide_secrets(root, host_names=NAMES, owners=Owners.unchanged(), **options)
 
 
