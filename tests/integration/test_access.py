@@ -95,7 +95,8 @@ def test_every_route_refuses_whoever_has_no_key_or_a_wrong_one(
         for key in (None, "x", "nonsense", wrong, "cacs_000000000000_" + "A" * 43):
             answer = guarded.ask(key, method, filled)
             assert answer.status_code == 401, (method, path, key, answer.text)
-            assert answer.json()["code"] == "not_authenticated"
+            # An answer to HEAD has no body.
+            assert method == "HEAD" or answer.json()["code"] == "not_authenticated"
             assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
