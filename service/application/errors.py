@@ -41,6 +41,7 @@ CacscoreError
     ├── SigningKeyUnusable
     ├── StorageFull
     ├── IdentityProviderUnavailable
+    ├── ArchiveUnavailable     a DICOM archive does not answer, or not with success
     └── TooBusy                uploads come faster than they can be taken
 ```
 """
@@ -357,6 +358,13 @@ class SigningKeyUnusable(DependencyUnavailable):
             f"The key {name} cannot be read or made ({reason}). An Ed25519 key in PEM is accepted; "
             "without the file a new key is made in the data folder."
         )
+
+
+class ArchiveUnavailable(DependencyUnavailable):
+    """A DICOM archive does not answer, or not with success."""
+
+    code = "archive_unavailable"
+    title = "The archive cannot be used"
 
 
 class ArtefactNotFound(CacscoreError):

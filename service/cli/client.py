@@ -107,6 +107,16 @@ class ServiceClient:
         """Return status, stage and progress of a study."""
         return self._document(lambda: self._http.get(f"/studies/{study_id}"))
 
+    def newest_studies(self, limit: int) -> list[dict[str, Any]]:
+        """Return the newest studies, at most so many."""
+        page = self._document(lambda: self._http.get("/studies", params={"limit": limit}))
+        studies: list[dict[str, Any]] = page["studies"]
+        return studies
+
+    def score(self, study_id: str) -> ReportDocument:
+        """Return the report of a study that is scored."""
+        return self._document(lambda: self._http.get(f"/studies/{study_id}/score"))
+
     def ask(
         self, study_id: str, action: str, wish: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
