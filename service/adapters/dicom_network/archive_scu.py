@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class Archive:
 
     @contextmanager
     def _association(self, sop_classes: Sequence[str]) -> Iterator[Association]:
+        # It quotes the peer, and what goes wrong is said by the exception.
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
         ae = AE(self.calling_ae_title)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
