@@ -67,9 +67,7 @@ def test_installation_without_broker_and_worker_is_not_complete(settings: Settin
 
 def test_installation_with_all_its_parts_is_complete(settings: Settings, broker: Broker) -> None:
     settings.data_dir.mkdir()
-    whole = settings.model_copy(
-        update={"broker_url": Settings(broker_url=broker.url).broker_url}  # type: ignore[arg-type]
-    )
+    whole = settings.model_copy(update={"broker_url": Settings(broker_url=broker.url).broker_url})
     upgrade_schema(open_engine(whole.record_url))
     worker_parts(whole).operations.see_worker(ready_worker())
 
