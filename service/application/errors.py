@@ -51,6 +51,7 @@ CacscoreError
     ├── DestinationsUnusable   the file of destinations cannot be read or says something else
     ├── StorageFull
     ├── IdentityProviderUnavailable
+    ├── ArchiveUnavailable     a DICOM archive does not answer, or not with success
     └── TooBusy                uploads come faster than they can be taken
 ```
 """
@@ -418,6 +419,13 @@ class DicomObjectNotFound(CacscoreError):
             "No result has objects of these UIDs. Only results are given out, not the series that "
             "were sent."
         )
+
+
+class ArchiveUnavailable(DependencyUnavailable):
+    """A DICOM archive does not answer, or not with success."""
+
+    code = "archive_unavailable"
+    title = "The archive cannot be used"
 
 
 class ArtefactNotFound(CacscoreError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.outcome import EXIT_CODES_HELP, needs_extra
 
 
@@ -28,6 +30,24 @@ def add_dicom_commands(app: typer.Typer) -> None:
         {INTENDED_USE}
         """,
     )(dicom_node)
+    app.command(
+        epilog=EXIT_CODES_HELP,
+        help=f"""Check the installation, or with `--pacs` the whole way of a scan.
+
+        Without `--pacs`: settings, record, broker, artefact store, model, worker, key and rules, as
+        this machine sees them. With it a simulated patient is sent to the archive; the service must
+        score it as this machine does, and SEG and SR must be found in the archive. The simulated
+        patient stays there: remove it afterwards.
+
+        Examples:
+
+        - `cacscore doctor`
+        - `cacscore doctor --pacs pacs.example.org:104 --aet ARCHIVE --url http://cacscore:8000`
+        - `cacscore doctor --pacs 127.0.0.1:11112 --aet CACSCORE --no-return` (straight to the node)
+
+        {INTENDED_USE}
+        """,
+    )(doctor)
 
 
 def dicom_node() -> None:
@@ -35,3 +55,39 @@ def dicom_node() -> None:
     with needs_extra("dicom-network"):
         from service.cli.dicom_node import run_dicom_node  # noqa: PLC0415
     run_dicom_node()
+
+
+def doctor(
+    pacs: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Archive that a scan is sent to.")
+    ] = None,
+    aet: Annotated[str, typer.Option(help="AE title of the archive.")] = "ARCHIVE",
+    calling_aet: Annotated[str, typer.Option(help="AE title of this program.")] = "CACSCORE",
+    url: Annotated[
+        str, typer.Option(help="URL of the service; its key is in CACSCORE_API_KEY.")
+    ] = "http://127.0.0.1:8000",
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for each of score and results.", min=1)
+    ] = 600.0,
+    expects_return: Annotated[
+        bool, typer.Option("--return/--no-return", help="Must SEG and SR come to the archive?")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the sheet as JSON.")] = False,
+) -> None:
+    """Check the installation, or the way of a scan."""
+    with needs_extra("embedded"):
+        from service.cli.doctor import SitePath, host_and_port, run_doctor  # noqa: PLC0415
+    path = None
+    if pacs is not None:
+        host, port = host_and_port(pacs)
+        path = SitePath(
+            host,
+            port,
+            ae_title=aet,
+            calling_ae_title=calling_aet,
+            url=url,
+            timeout_s=timeout,
+            expects_return=expects_return,
+        )
+    with needs_extra("dicom-network"):
+        run_doctor(path, wants_json=as_json)

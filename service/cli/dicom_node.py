@@ -39,7 +39,7 @@ from service.application.incoming_studies import IncomingStudies, IncomingTerms
 from service.application.ports import JobQueue
 from service.application.receive_studies import Desk, receive_studies
 from service.application.received_instances import Reception
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.console import say
 from service.cli.environment import settings_from_environment
 from service.cli.outcome import CommandFailed, UsageMistake

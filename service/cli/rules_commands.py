@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.console import print_json, stdout
 from service.cli.outcome import EXIT_CODES_HELP, needs_extra
 

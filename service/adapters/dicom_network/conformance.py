@@ -76,8 +76,8 @@ def conformance_text() -> str:
             "",
             (
                 "cacscore receives CT series, scores coronary calcium, and writes the results as "
-                "DICOM objects. Over associations it is reached at the node (`cacscore dicom-node`); "
-                "over HTTP at the gateway."
+                "DICOM objects. Over associations it is reached at the node (`cacscore "
+                "dicom-node`); over HTTP at the gateway."
             ),
             "",
             *_table(
@@ -156,9 +156,9 @@ def conformance_text() -> str:
                 f"A study is complete when nothing of it has come for {incoming.quiet.seconds} s "
                 "(CACSCORE_DICOM_QUIET_S), or, with CACSCORE_DICOM_ENDS_WITH_ASSOCIATION, when the "
                 "associations that sent it were released. One of more than "
-                f"{incoming.study_instances} instances or {incoming.study_bytes} bytes is not scored. "
-                "The same instance sent again replaces the one that is there; the same study sent "
-                "again is the same study."
+                f"{incoming.study_instances} instances or {incoming.study_bytes} bytes is not "
+                "scored. The same instance sent again replaces the one that is there; the same "
+                "study sent again is the same study."
             ),
             "",
             "## Node: security",
@@ -166,8 +166,8 @@ def conformance_text() -> str:
             (
                 "TLS 1.2 or later with a certificate of the node (CACSCORE_DICOM_TLS_CERTIFICATE, "
                 "CACSCORE_DICOM_TLS_KEY), and, with CACSCORE_DICOM_TLS_CLIENT_CA, of its peers. "
-                "User identity negotiation is not supported. Received attributes are neither coerced "
-                "nor logged."
+                "User identity negotiation is not supported. Received attributes are neither "
+                "coerced nor logged."
             ),
             "",
             "## Objects that are written",
