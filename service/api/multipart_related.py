@@ -92,9 +92,7 @@ class PartReader:
         if self._is_over:
             return
         self._buffer += chunk
-        while not self._is_over and (
-            self._read_head() if self._is_in_head else self._read_to_delimiter()
-        ):
+        while self._read_head() if self._is_in_head else self._read_to_delimiter():
             pass
 
     def finish(self) -> list[Path]:

@@ -27,6 +27,7 @@ import structlog
 from service.adapters.database.audit_log import SqlAuditLog
 from service.adapters.database.engine import open_engine
 from service.adapters.database.operations_record import SqlOperationsRecord
+from service.adapters.database.push_outbox import SqlPushOutbox
 from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
 from service.adapters.dicom_network.storage_scp import ScpTerms, StorageScp, tls_context
@@ -73,7 +74,11 @@ def run_dicom_node() -> None:
     stopping = threading.Event()
     with _sole_user_of(incoming_folder(settings)), _signals(stopping):
         incoming = incoming_of(settings)
-        node = StorageScp(scp_terms_of(settings), incoming)
+        node = StorageScp(
+            scp_terms_of(settings),
+            incoming,
+            SqlPushOutbox(open_engine(settings.record_url)).settle_commitment,
+        )
         try:
             node.start()
         except OSError as error:

@@ -29,6 +29,7 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 from calcium_scoring.dicom.acceptance import ACCEPTED_SOP_CLASSES, ACCEPTED_TRANSFER_SYNTAXES
 from calcium_scoring.dicom.headers import NotReadable
 from calcium_scoring.dicom.series_facts import identify_instance
+from calcium_scoring.dicom.storage_commitment import read_commitment_report
 from calcium_scoring.errors import CacscoreError, UploadTooLarge
 from calcium_scoring.upload.file_head import (
     IMPLEMENTATION_CLASS_UID,
@@ -37,13 +38,18 @@ from calcium_scoring.upload.file_head import (
 from service.adapters.dicom_network.spool_file import SpoolFile
 from service.application.errors import InstanceMismatch, InstanceRejected, StorageFull
 from service.application.incoming_studies import IncomingStudies, Sender
+from service.application.pushes import Commitment
 
 _log = structlog.get_logger(__name__)
+
+STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
+"""SOP class of the Storage Commitment Push Model (PS3.4 J.3.5)."""
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 """SOP class of C-ECHO (PS3.4 A.4)."""
 
 SUCCESS: Final = 0x0000
+PROCESSING_FAILURE: Final = 0x0110
 OUT_OF_RESOURCES: Final = 0xA700
 """Refused: Out of Resources (PS3.4 table B.2-1): sending it again later may help."""
 
@@ -111,9 +117,16 @@ def tls_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSL
 class StorageScp:
     """Receives instances until it is stopped."""
 
-    def __init__(self, terms: ScpTerms, incoming: IncomingStudies) -> None:
+    def __init__(
+        self,
+        terms: ScpTerms,
+        incoming: IncomingStudies,
+        hear_commitment: Callable[[Commitment], bool] | None = None,
+    ) -> None:
+        """``hear_commitment`` is told what archives say of results that were pushed to them."""
         self._terms = terms
         self._incoming = incoming
+        self._hear_commitment = hear_commitment
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -145,11 +158,18 @@ class StorageScp:
             build_context(sop_class, list(ACCEPTED_TRANSFER_SYNTAXES))
             for sop_class in ACCEPTED_SOP_CLASSES
         ]
+        contexts.append(build_context(VERIFICATION))
+        if self._hear_commitment is not None:
+            commitment = build_context(STORAGE_COMMITMENT)
+            # The archive reports: it is the provider although it asks for the association.
+            commitment.scu_role, commitment.scp_role = False, True
+            contexts.append(commitment)
         server = ae.make_server(
             (self._terms.host, self._terms.port),
-            contexts=[*contexts, build_context(VERIFICATION)],
+            contexts=contexts,
             evt_handlers=[
                 (evt.EVT_C_STORE, self._store),
+                (evt.EVT_N_EVENT_REPORT, self._report),
                 (evt.EVT_REJECTED, self._rejected),
                 (evt.EVT_RELEASED, self._ended),
                 (evt.EVT_ABORTED, self._ended),
@@ -184,6 +204,20 @@ class StorageScp:
             # A connection that never became an association has nobody to be told.
             association.dul.kill_dul()
         self._server = self._thread = None
+
+    def _report(self, event: evt.Event) -> tuple[int, None]:
+        """Answer what an archive says of a storage commitment (N-EVENT-REPORT)."""
+        try:
+            uid, failed_count = read_commitment_report(
+                event.event_type or 0, event.event_information
+            )
+            if self._hear_commitment is not None:
+                # One that nobody waits for is of a push that was asked for again since.
+                self._hear_commitment(Commitment(uid, failed_count))
+        except Exception as error:  # noqa: BLE001 - whatever was sent, a parser may fail in any way
+            _log.warning("commitment_not_heard", error=type(error).__name__)
+            return PROCESSING_FAILURE, None
+        return SUCCESS, None
 
     def _new_file(self, association: Association) -> SpoolFile:
         """Return the file for a data set that begins to arrive."""

@@ -87,6 +87,16 @@ _OBJECTS: Final[dict[int | str, dict[str, Any]]] = {
 _PARAMETERS: Final = frozenset({"limit", "offset", "includefield", "fuzzymatching"})
 
 
+def _in_path(*names: str) -> dict[str, Any]:
+    """Describe parameters of a path that routes of one function do not all have."""
+    schema = {"type": "string", "pattern": UID_PATTERN}
+    return {
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": schema} for name in names
+        ]
+    }
+
+
 @router.get("/studies", summary="Find studies", response_class=Response, responses=_MATCHES)
 def find_studies(  # noqa: PLR0917 - the framework passes them by name
     request: Request,
@@ -112,6 +122,7 @@ def find_studies(  # noqa: PLR0917 - the framework passes them by name
     response_class=Response,
     responses=_MATCHES,
     operation_id="find_series_of_study",
+    openapi_extra=_in_path("study_instance_uid"),
 )
 def find_series(  # noqa: PLR0917 - the framework passes them by name
     request: Request,
@@ -134,6 +145,7 @@ def find_series(  # noqa: PLR0917 - the framework passes them by name
     response_class=Response,
     responses=_MATCHES,
     operation_id="find_instances_of_study",
+    openapi_extra=_in_path("study_instance_uid"),
 )
 @router.get(
     "/studies/{study_instance_uid}/series/{series_instance_uid}/instances",
@@ -141,6 +153,7 @@ def find_series(  # noqa: PLR0917 - the framework passes them by name
     response_class=Response,
     responses=_MATCHES,
     operation_id="find_instances_of_series",
+    openapi_extra=_in_path("study_instance_uid", "series_instance_uid"),
 )
 def find_instances(  # noqa: PLR0917 - the framework passes them by name
     request: Request,

@@ -41,17 +41,21 @@ _BODY: Final[dict[str, Any]] = {
         "content": {MULTIPART: {"schema": {"type": "string", "contentEncoding": "binary"}}},
     }
 }
+_STATUSES: Final = {
+    200: "All instances were taken; header `Link` names what shows the scoring.",
+    202: "Some instances were taken; the others are in FailedSOPSequence.",
+    409: "No instance was taken; the reasons are in FailedSOPSequence.",
+}
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {
-        "description": words,
-        "content": {DICOM_JSON: {"schema": {"type": "object"}}},
-    }
-    for status, words in {
-        200: "All instances were taken; header `Link` names what shows the scoring.",
-        202: "Some instances were taken; the others are in FailedSOPSequence.",
-        409: "No instance was taken; the reasons are in FailedSOPSequence.",
-    }.items()
-} | problems(400, 406, 408, 413, 415, 422, 503)
+    **{
+        status: {
+            "description": words,
+            "content": {DICOM_JSON: {"schema": {"type": "object"}}},
+        }
+        for status, words in _STATUSES.items()
+    },
+    **problems(400, 406, 408, 413, 415, 422, 503),
+}
 
 
 @router.post(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -41,9 +42,9 @@ def write(path: Path, syntax: str, *, is_undefined_length: bool, study: str | No
         tag.is_undefined_length = is_undefined_length
     instance["ReferencedPerformedProcedureStepSequence"].is_undefined_length = is_undefined_length
     instance.file_meta = FileMetaDataset()
-    instance.file_meta.TransferSyntaxUID = syntax
+    instance.file_meta.TransferSyntaxUID = UID(syntax)
     instance.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    instance.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    instance.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
     instance.save_as(path, enforce_file_format=True)
 
 
