@@ -21,7 +21,7 @@ from service.adapters.database.schema import require_current_schema
 from service.adapters.onnx.segmenter import OnnxSegmenter
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
 from service.adapters.queue.no_queue import NoJobQueue
-from service.adapters.signing.ed25519 import KEY_FILE, Ed25519Signer
+from service.adapters.signing.ed25519 import Ed25519Signer
 from service.adapters.storage.open_store import open_artefact_store
 from service.application.errors import WorkerUnavailable
 from service.application.operations import worker_problem

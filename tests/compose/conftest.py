@@ -73,8 +73,8 @@ def stack(
 ) -> Iterator[Stack]:
     """The whole stack with an empty record, under a name and a port of its own."""
     stack = Stack(repository, engine, tmp_path_factory.mktemp("compose"))
-    stack.compose("down", "--volumes", "--remove-orphans")
+    stack.compose("--profile", "observability", "down", "--volumes", "--remove-orphans")
     stack.up("--build")
     stack.learn_key_and_certificate()
     yield stack
-    stack.compose("down", "--volumes", "--remove-orphans")
+    stack.compose("--profile", "observability", "down", "--volumes", "--remove-orphans")

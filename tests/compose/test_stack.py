@@ -188,7 +188,8 @@ def test_prometheus_of_the_profile_scrapes_the_gateway_with_its_own_key(stack: S
         )
         return found if "=> 1 @" in found else None
 
-    eventually(up, within_s=60)
+    # Names are looked up every 30 s, gateways scraped every 15 s.
+    eventually(up, within_s=240)
 
 
 def scores_total(stack: Stack) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import make_url
@@ -17,8 +16,10 @@ from service.provision.secret_files import Owners, broker_users, provide_secrets
 NAMES = ("localhost", "127.0.0.1")
 
 
-def provide(root: Path, **options: Any) -> list[str]:
-    return provide_secrets(root, host_names=NAMES, owners=Owners.unchanged(), **options)
+def provide(root: Path, *, database_folder: Path | None = None) -> list[str]:
+    return provide_secrets(
+        root, host_names=NAMES, owners=Owners.unchanged(), database_folder=database_folder
+    )
 
 
 def contents(root: Path) -> dict[str, str]:
