@@ -18,7 +18,7 @@ from typer.cli import get_docs_for_click
 
 from cacscore_client import CacscoreClient, errors
 from documentation import client_types, notebook
-from service.application.report_document import INTENDED_USE
+from service.application.report_terms import INTENDED_USE
 from service.cli.main import app
 from service.cli.outcome import EXIT_CODES_HELP
 from service.settings import DEFAULT_MODEL_PATH, ENVIRONMENT_PREFIX, Settings

@@ -52,7 +52,7 @@ async def received_parts(
         reader = PartReader(boundary, scratch, limits.size_bytes, archive)
         try:
             async with asyncio.timeout(limits.time_s):
-                await _drain(request, reader.take, limits.stall_s)
+                await _drain(request, reader.take, limits.stall_s, bytearray())
         except TimeoutError as error:
             raise UploadTimedOut(
                 f"The upload sent nothing for {limits.stall_s:g} s, or took more than "

@@ -9,7 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from calcium_scoring.errors import CacscoreError
-from service.adapters.signing.ed25519 import KEY_FILE, Ed25519Signer
+from service.adapters.signing.ed25519 import Ed25519Signer
+from service.adapters.signing.key_file import KEY_FILE
 from service.provision.record import provide_record
 from service.provision.secret_files import FIRST_KEY, Owners, provide_secrets, take_over
 from service.settings import Settings
