@@ -219,9 +219,7 @@ def _methods_of_path(request: Request, routes: Sequence[BaseRoute]) -> list[str]
     ]
     # The path of an export has the form of a study's too, and is none.
     matching = [one for one in matching if one.path == path] or matching
-    return sorted(
-        {method for one in matching if one.include_in_schema for method in one.methods or ()}
-    )
+    return sorted({method for one in matching for method in one.methods or ()})
 
 
 def _on_invalid_request(request: Request, error: Exception) -> Response:

@@ -167,8 +167,8 @@ def test_series_that_cannot_be_measured_fails_with_its_reason(
 def test_deleted_study_leaves_no_file_and_no_record(service: Service, study_zip: Path) -> None:
     study_id = upload(service, study_zip)
     service.work()
-    # The upload, and the 13 files of a result with one lesion and one key image.
-    assert len(service.files()) == 14
+    # The upload, and the 14 files of a result with one lesion and one key image.
+    assert len(service.files()) == 15
 
     assert service.client.delete(f"/studies/{study_id}").status_code == 204
 

@@ -33,6 +33,8 @@ COMMANDS = (
     "retry",
     "rerun",
     "push",
+    "dicom-node",
+    "doctor",
     "phantom",
     "demo",
     "version",

@@ -108,7 +108,7 @@ def retry(study_id: StudyId, response: Response, parts: Parts) -> StudyResponse:
     openapi_extra={
         "requestBody": {"description": "What is to be different; `{}` for nothing but a new run."}
     },
-    responses={202: {"headers": _LOCATION}, **problems(404, 409, 422, 503)},
+    responses={202: {"headers": _LOCATION}, **problems(400, 404, 409, 422, 503)},
 )
 def rerun(study_id: StudyId, wish: RerunRequest, response: Response, parts: Parts) -> StudyResponse:
     """Queue a new job, by the model that the workers have now, with another protocol if you wish.

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/studies/{study_id}", tags=["results"])
     status_code=HTTPStatus.ACCEPTED,
     summary="Send the results of a study to a destination",
     openapi_extra={"requestBody": {"description": "Which destination."}},
-    responses=problems(404, 409, 422, 503),
+    responses=problems(400, 404, 409, 422, 503),
 )
 def push(study_id: StudyId, wish: PushRequest, parts: Parts) -> StudyResponse:
     """Send the newest result to a destination of the settings, at once.
