@@ -219,7 +219,15 @@ def _methods_of_path(request: Request, routes: Sequence[BaseRoute]) -> list[str]
     ]
     # The path of an export has the form of a study's too, and is none.
     matching = [one for one in matching if one.path == path] or matching
-    return sorted({method for one in matching for method in one.methods or ()})
+    # Of routes that the API document does not name GET and HEAD answer; others refuse.
+    return sorted(
+        {
+            method
+            for one in matching
+            for method in one.methods or ()
+            if one.include_in_schema or method in {"GET", "HEAD"}
+        }
+    )
 
 
 def _on_invalid_request(request: Request, error: Exception) -> Response:
