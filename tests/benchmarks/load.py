@@ -95,11 +95,14 @@ def unique_archives(base: bytes) -> Iterator[bytes]:
 
 
 async def be_a_client(
-    client: httpx.AsyncClient, archives: Iterator[bytes], outcome: Outcome, until: float
+    client: httpx.AsyncClient,
+    archives: Iterator[bytes],
+    outcome: Outcome,
+    until: float,
+    spread_s: float,
 ) -> None:
-    """Upload and poll until the time is over."""
-    # Clients do not begin in the same millisecond.
-    await asyncio.sleep(random.uniform(0.0, POLLS * POLL_INTERVAL_S))  # noqa: S311
+    """Upload and poll until the time is over; begin within ``spread_s``."""
+    await asyncio.sleep(random.uniform(0.0, spread_s))  # noqa: S311
     while time.monotonic() < until:
         answer = await _timed(
             outcome.post,
@@ -140,7 +143,9 @@ async def _timed(answers: Answers, request: object, expected: HTTPStatus) -> htt
     return None
 
 
-async def run_clients(url: str, count: int, seconds: float, base: bytes) -> Outcome:
+async def run_clients(
+    url: str, count: int, seconds: float, base: bytes, spread_s: float
+) -> Outcome:
     """Let so many clients work for so long, then look for every study that was accepted."""
     outcome = Outcome()
     archives = unique_archives(base)
@@ -149,7 +154,9 @@ async def run_clients(url: str, count: int, seconds: float, base: bytes) -> Outc
         base_url=url, timeout=CLIENT_TIMEOUT_S, limits=limits, trust_env=False
     ) as client:
         until = time.monotonic() + seconds
-        await asyncio.gather(*(be_a_client(client, archives, outcome, until) for _ in range(count)))
+        await asyncio.gather(
+            *(be_a_client(client, archives, outcome, until, spread_s) for _ in range(count))
+        )
         for study_id in outcome.accepted:
             answer = await client.get(f"/studies/{study_id}")
             outcome.missing += answer.status_code != HTTPStatus.OK
@@ -216,12 +223,21 @@ def _wait_until_it_answers(url: str, process: psutil.Process, log: Path) -> None
 
 
 async def measured(
-    url: str, gateway: psutil.Process, clients: int, seconds: float, base: bytes
+    url: str,
+    gateway: psutil.Process,
+    clients: int,
+    seconds: float,
+    base: bytes,
+    *,
+    spread_s: float = POLLS * POLL_INTERVAL_S,
 ) -> Outcome:
-    """Run the clients and watch the memory of the gateway meanwhile."""
+    """Run the clients and watch the memory of the gateway meanwhile.
+
+    They begin within ``spread_s`` of each other, as clients that know nothing of one another do.
+    """
     begin, cpu_begin_s = gateway.memory_info().rss / 2**20, sum(gateway.cpu_times()[:2])
     peak = begin
-    running = asyncio.create_task(run_clients(url, clients, seconds, base))
+    running = asyncio.create_task(run_clients(url, clients, seconds, base, spread_s))
     while not running.done():
         peak = max(peak, gateway.memory_info().rss / 2**20)
         await asyncio.wait([running], timeout=0.5)
@@ -283,7 +299,10 @@ def main() -> int:
             "CACSCORE_UPLOADS_WAITING": str(max(clients // 16, 1)),
         }
         with running_service(_new(folder / "b"), **places) as (url, gateway):
-            beyond = asyncio.run(measured(url, gateway, 2 * clients, seconds / 3, base))
+            # All at the same moment: however fast the gateway is, that is too many at once.
+            beyond = asyncio.run(
+                measured(url, gateway, 2 * clients, seconds / 3, base, spread_s=0.0)
+            )
         _say(
             f"## {2 * clients} clients for {seconds / 3:g} s at a gateway that takes "
             f"{places['CACSCORE_UPLOADS_AT_ONCE']} uploads at once and lets "
