@@ -16,7 +16,7 @@ from fastapi import Request
 from calcium_scoring.errors import UploadTooLarge
 from calcium_scoring.upload.archive import ArchiveLimits
 from service.api.errors import MalformedForm, UnsupportedMediaType, UploadTimedOut
-from service.api.uploads import UploadLimits, _drain
+from service.api.uploads import UploadLimits, drain
 from service.application.ports import ArtefactStore
 
 MULTIPART: Final = "multipart/related"
@@ -52,7 +52,7 @@ async def received_parts(
         reader = PartReader(boundary, scratch, limits.size_bytes, archive)
         try:
             async with asyncio.timeout(limits.time_s):
-                await _drain(request, reader.take, limits.stall_s, bytearray())
+                await drain(request, reader.take, limits.stall_s, bytearray())
         except TimeoutError as error:
             raise UploadTimedOut(
                 f"The upload sent nothing for {limits.stall_s:g} s, or took more than "

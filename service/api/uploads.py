@@ -190,7 +190,7 @@ async def drained(
     batch = bytearray()
     try:
         async with asyncio.timeout(time_s):
-            await _drain(request, take, stall_s, batch)
+            await drain(request, take, stall_s, batch)
     except TimeoutError as error:
         raise UploadTimedOut(
             f"The upload sent nothing for {stall_s:g} s, or took more than {time_s:g} s as a "
@@ -204,7 +204,7 @@ async def drained(
             take(bytes(batch))
 
 
-async def _drain(
+async def drain(
     request: Request, take: Callable[[bytes], None], stall_s: float, batch: bytearray
 ) -> None:
     """Hand the body over in batches, in a thread, so that other requests go on."""
