@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
-from pynetdicom import AE, build_context
+from pynetdicom import AE, _config, build_context, dimse_messages, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
@@ -194,6 +194,52 @@ def test_echoscu_is_answered(node: Node) -> None:
         timeout=TIMEOUT_S,
     )
     assert answer.returncode == 0, answer.stderr
+
+
+def test_other_application_entities_of_the_process_receive_as_ever(
+    tmp_path: Path, series: list[Path]
+) -> None:
+    before = (_config.STORE_RECV_CHUNKED_DATASET, vars(dimse_messages)["NamedTemporaryFile"])
+    received: list[str] = []
+
+    def keep(event: evt.Event) -> int:
+        received.append(event.dataset.SOPInstanceUID)
+        return 0x0000
+
+    other = AE("READER")
+    other.add_supported_context(CTImageStorage)
+    listener = other.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)]
+    )
+    assert listener is not None
+
+    def send(file: Path) -> int:
+        association = AE("CT1").associate(
+            "127.0.0.1", listener.server_address[1], contexts=[build_context(CTImageStorage)]
+        )
+        assert association.is_established
+        status = association.send_c_store(dcmread(file)).Status
+        association.release()
+        return int(status)
+
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    try:
+        with running_node(tmp_path / "first") as first:
+            with running_node(tmp_path / "second") as second:
+                assert send(series[0]) == 0x0000
+                assert second.send(series) == [0x0000] * len(series)
+            assert first.send(series) == [0x0000] * len(series)
+            assert send(series[1]) == 0x0000
+            assert len(first.files()) == len(series)
+        assert send(series[2]) == 0x0000
+    finally:
+        listener.shutdown()
+    assert received == [dcmread(file).SOPInstanceUID for file in series[:3]]
+    assert before == (
+        _config.STORE_RECV_CHUNKED_DATASET,
+        vars(dimse_messages)["NamedTemporaryFile"],
+    )
 
 
 @pytest.mark.parametrize("syntax", ["-xe", "-xi", "-xb"])

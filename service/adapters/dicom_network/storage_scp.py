@@ -11,12 +11,13 @@ import ipaddress
 import logging
 import socket
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import structlog
 from pynetdicom import AE, _config, build_context, dimse_messages, evt
@@ -139,11 +140,9 @@ class StorageScp:
 
     def start(self) -> None:
         """Begin to listen; raises OSError where the address cannot be had."""
-        _config.STORE_RECV_CHUNKED_DATASET = True
         # Its handlers would log every command, with the UIDs in it.
         _config.LOG_HANDLER_LEVEL = "none"
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
-        dimse_messages.NamedTemporaryFile = _file_of_this_thread  # type: ignore[attr-defined,assignment]
         ae = AE(self._terms.ae_title)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -181,6 +180,7 @@ class StorageScp:
         if not isinstance(server, _Server):
             raise TypeError("pynetdicom made another server than it was asked for.")
         server.prepare(self._terms, self._new_file)
+        _reception.begin()
         ae._servers.append(server)  # noqa: SLF001 - as AE.start_server does
         self._server = server
         self._thread = threading.Thread(
@@ -204,6 +204,7 @@ class StorageScp:
             # A connection that never became an association has nobody to be told.
             association.dul.kill_dul()
         self._server = self._thread = None
+        _reception.end()
 
     def _report(self, event: evt.Event) -> tuple[int, None]:
         """Answer what an archive says of a storage commitment (N-EVENT-REPORT)."""
@@ -408,10 +409,13 @@ def _files_of(association: Association) -> list[SpoolFile]:
     return files
 
 
-def _file_of_this_thread(*arguments: object, **options: object) -> SpoolFile:  # noqa: ARG001
+def _file_of_this_thread(
+    *, delete: bool, mode: Literal["wb"], suffix: str
+) -> SpoolFile | tempfile._TemporaryFileWrapper[bytes]:
     """Stand for ``tempfile.NamedTemporaryFile`` in the module that receives messages.
 
-    It is called in the thread of the association whose instance begins to arrive.
+    It is called in the thread of the association whose instance begins to arrive. One of another
+    application entity of this process gets what it would have got.
     """
     thread = threading.current_thread()
     if isinstance(thread, DULServiceProvider):
@@ -419,7 +423,39 @@ def _file_of_this_thread(*arguments: object, **options: object) -> SpoolFile:  #
         server = association._server  # noqa: SLF001 - an association has no public name for it
         if isinstance(server, _Server):
             return server.new_file(association)
-    raise OSError("Instances are received by the node only.")
+    return tempfile.NamedTemporaryFile(delete=delete, mode=mode, suffix=suffix)
+
+
+class _Reception:
+    """How pynetdicom, for the whole process, receives data sets: into files of the node.
+
+    As it was before again when the last node of the process has stopped.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._node_count = 0
+        self._chunked_before = False
+
+    def begin(self) -> None:
+        """Of a node that begins to listen."""
+        with self._lock:
+            if self._node_count == 0:
+                self._chunked_before = _config.STORE_RECV_CHUNKED_DATASET
+                _config.STORE_RECV_CHUNKED_DATASET = True
+                dimse_messages.NamedTemporaryFile = _file_of_this_thread  # type: ignore[attr-defined,assignment]
+            self._node_count += 1
+
+    def end(self) -> None:
+        """Of a node that has stopped."""
+        with self._lock:
+            self._node_count -= 1
+            if self._node_count == 0:
+                _config.STORE_RECV_CHUNKED_DATASET = self._chunked_before
+                dimse_messages.NamedTemporaryFile = tempfile.NamedTemporaryFile  # type: ignore[attr-defined]
+
+
+_reception: Final = _Reception()
 
 
 def _sender(association: Association) -> Sender:
