@@ -12,10 +12,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from service.adapters.destinations.places import read_destinations
+from service.adapters.rules.yaml_rules import load_rules
 from service.provision.secret_files import Owners
 from service.settings import ENVIRONMENT_PREFIX, SECRETS_DIR_VARIABLE, Settings
 
-OVERLAYS = ("cpu", "gpu", "keda")
+OVERLAYS = ("cpu", "dicom", "gpu", "keda")
 LONG_RUNNING = ("Deployment", "StatefulSet", "Job")
 
 
@@ -89,6 +91,7 @@ def test_every_setting_of_the_compose_file_exists(compose: dict[str, Any]) -> No
     known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields}
 
     assert set(compose["x-environment"]) <= {*known, SECRETS_DIR_VARIABLE}
+    assert set(compose["services"]["dicom"]["environment"]) <= {*known, SECRETS_DIR_VARIABLE}
 
 
 def test_every_service_of_the_compose_file_is_confined(compose: dict[str, Any]) -> None:
@@ -99,10 +102,12 @@ def test_every_service_of_the_compose_file_is_confined(compose: dict[str, Any]) 
         assert service["read_only"] or name == "pacs", name
 
 
-def test_only_the_proxy_can_be_reached_from_other_machines(compose: dict[str, Any]) -> None:
+def test_only_proxy_and_dicom_node_can_be_opened_to_other_machines(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         for port in service.get("ports", []):
-            assert name == "proxy" or port.startswith("127.0.0.1:"), (name, port)
+            own = ("${CACSCORE_BIND:-127.0.0.1}:", "${CACSCORE_DICOM_BIND:-127.0.0.1}:")
+            may_be_opened = name in {"proxy", "dicom"} and port.startswith(own)
+            assert may_be_opened or port.startswith("127.0.0.1:"), (name, port)
     for name in ("database", "broker"):
         assert compose["services"][name]["networks"] == ["inside"]
     assert compose["networks"]["inside"] == {"internal": True}
@@ -145,7 +150,8 @@ def test_pods_pass_the_restricted_pod_security_standard(
         for manifest in manifests[overlay]
         if manifest["kind"] in LONG_RUNNING
     ]
-    assert {name for name, _ in pods} == {"gateway", "worker", "database", "broker", "record"}
+    expected = {"gateway", "worker", "database", "broker", "record"}
+    assert {name for name, _ in pods} == expected | ({"dicom"} if overlay == "dicom" else set())
     for name, pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -180,6 +186,8 @@ def test_every_name_that_a_manifest_refers_to_is_there(
         volumes = {volume["name"] for volume in pod.get("volumes", [])}
         volumes |= {template["metadata"]["name"] for template in templates}
         for volume in pod.get("volumes", []):
+            if "configMap" in volume:
+                assert volume["configMap"]["name"] in maps
             if "persistentVolumeClaim" in volume:
                 assert volume["persistentVolumeClaim"]["claimName"] in claims
         for container in pod["containers"]:
@@ -211,3 +219,56 @@ def test_keda_scales_the_workers_by_metrics_that_the_gateway_has(
     names = set(re.findall(r"cacscore_\w+", query))
     assert names == {"cacscore_jobs_due", "cacscore_jobs"}
     assert all(f"`{name}`" in documented for name in names)
+
+
+def test_files_of_the_compose_stack_are_usable_and_send_nothing_unasked(repository: Path) -> None:
+    places = read_destinations(repository / "docker/config/destinations.yaml")
+    rules = load_rules(repository / "docker/config/rules.yaml").rules
+
+    assert not any(one.automatic for one in places.destinations)
+    # One rule for the archive of the profile pacs, then what is built in.
+    assert rules[1:] == load_rules(None).rules
+    assert rules[0].destinations == ("test-pacs",)
+    assert set(rules[0].destinations) <= set(places.terms)
+
+
+def test_files_of_the_kubernetes_base_are_no_destinations_and_the_built_in_rules(
+    manifests: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    (found,) = [
+        one
+        for one in manifests["cpu"]
+        if one["kind"] == "ConfigMap" and one["metadata"]["name"].startswith("cacscore-config")
+    ]
+    for name, text in found["data"].items():
+        (tmp_path / name).write_text(text)
+
+    assert read_destinations(tmp_path / "destinations.yaml").destinations == ()
+    assert load_rules(tmp_path / "rules.yaml") == load_rules(None)
+
+
+def test_dicom_node_of_kubernetes_reaches_the_database_and_has_a_service(
+    manifests: dict[str, list[dict[str, Any]]],
+) -> None:
+    policy = by_kind(manifests["dicom"], "NetworkPolicy", "inside")
+    (sender,) = policy["spec"]["ingress"][0]["from"]
+    (names,) = sender["podSelector"]["matchExpressions"]
+    assert "dicom" in names["values"]
+    service = by_kind(manifests["dicom"], "Service", "dicom")
+    node = by_kind(manifests["dicom"], "StatefulSet", "dicom")
+    (container,) = node["spec"]["template"]["spec"]["containers"]
+    assert service["spec"]["selector"] == node["spec"]["selector"]["matchLabels"]
+    assert service["spec"]["ports"][0]["targetPort"] == container["ports"][0]["name"]
+    known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert {one["name"] for one in container["env"]} <= known
+
+
+def test_dicom_node_of_the_compose_file_is_bounded_and_asked_by_c_echo(
+    compose: dict[str, Any],
+) -> None:
+    node = compose["services"]["dicom"]
+
+    assert node["profiles"] == ["dicom"]
+    assert node["mem_limit"]
+    assert ".echo()" in node["healthcheck"]["test"][-1]
+    assert node["environment"]["CACSCORE_DICOM_PEERS"].startswith("127.0.0.1,")
