@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sysconfig
@@ -272,3 +273,19 @@ def test_dicom_node_of_the_compose_file_is_bounded_and_asked_by_c_echo(
     assert node["mem_limit"]
     assert ".echo()" in node["healthcheck"]["test"][-1]
     assert node["environment"]["CACSCORE_DICOM_PEERS"].startswith("127.0.0.1,")
+
+
+def test_archive_of_the_compose_file_node_and_destination_know_each_other(
+    repository: Path, compose: dict[str, Any]
+) -> None:
+    archive = json.loads((repository / "docker/pacs/orthanc.json").read_text())
+    (place,) = read_destinations(repository / "docker/config/destinations.yaml").destinations
+    (title, host, port) = archive["DicomModalities"]["cacscore"]
+
+    assert (title, host) == (Settings().dicom_ae_title, "dicom")
+    assert str(port) == compose["services"][host]["environment"]["CACSCORE_DICOM_PORT"]
+    assert place.kind == "c-store"
+    assert place.ae_title == archive["DicomAet"]
+    assert place.host in compose["services"]
+    rule = load_rules(repository / "docker/config/rules.yaml").rules[0]
+    assert archive["DicomAet"] in str(rule.when)
