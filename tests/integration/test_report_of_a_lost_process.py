@@ -25,7 +25,7 @@ def test_program_that_is_run_while_others_are_forked_is_seen_to_end() -> None:
 
     runner = threading.Thread(target=run_programs, daemon=True)
     let_go, keep = os.pipe()
-    children = []
+    children: list[int] = []
     try:
         runner.start()
         while runner.is_alive() and len(children) < FORKS:
