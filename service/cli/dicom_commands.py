@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from service.application.report_terms import INTENDED_USE
-from service.cli.outcome import EXIT_CODES_HELP, needs_extra
+from service.cli.outcome import EXIT_CODES_HELP, UsageMistake, needs_extra
 
 
 def add_dicom_commands(app: typer.Typer) -> None:
@@ -63,6 +63,15 @@ def doctor(
     ] = None,
     aet: Annotated[str, typer.Option(help="AE title of the archive.")] = "ARCHIVE",
     calling_aet: Annotated[str, typer.Option(help="AE title of this program.")] = "CACSCORE",
+    dicomweb: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="DICOMweb service of the archive, to fetch the results over QIDO-RS and WADO-RS; "
+            "by C-GET without it. Its secret is in CACSCORE_DICOMWEB_TOKEN, or in "
+            "CACSCORE_DICOMWEB_USERNAME and CACSCORE_DICOMWEB_PASSWORD.",
+        ),
+    ] = None,
     url: Annotated[
         str, typer.Option(help="URL of the service; its key is in CACSCORE_API_KEY.")
     ] = "http://127.0.0.1:8000",
@@ -76,18 +85,22 @@ def doctor(
 ) -> None:
     """Check the installation, or the way of a scan."""
     with needs_extra("embedded"):
-        from service.cli.doctor import SitePath, host_and_port, run_doctor  # noqa: PLC0415
+        from service.cli.doctor import host_and_port, run_doctor  # noqa: PLC0415
+        from service.cli.doctor_path import (  # noqa: PLC0415
+            DicomNode,
+            SitePath,
+            dicomweb_place,
+        )
     path = None
     if pacs is not None:
-        host, port = host_and_port(pacs)
         path = SitePath(
-            host,
-            port,
-            ae_title=aet,
-            calling_ae_title=calling_aet,
-            url=url,
-            timeout_s=timeout,
-            expects_return=expects_return,
+            url,
+            timeout,
+            expects_return,
+            pacs=DicomNode(*host_and_port(pacs), aet, calling_aet),
+            dicomweb=None if dicomweb is None else dicomweb_place(dicomweb, "CACSCORE_DICOMWEB"),
         )
+    elif dicomweb is not None:
+        raise UsageMistake("--dicomweb needs --pacs: the scan must be sent, too.")
     with needs_extra("dicom-network"):
         run_doctor(path, wants_json=as_json)

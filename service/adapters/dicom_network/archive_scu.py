@@ -1,34 +1,48 @@
-"""Asks an archive over the DICOM network: is it there, keep this, what is there of a study."""
+"""Asks an archive over the DICOM network: is it there, keep this, what has it, give it back."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pynetdicom import AE, build_context
+from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.events import EventHandlerType
+from pynetdicom.presentation import PresentationContext
 
-from calcium_scoring.dicom.acceptance import ACCEPTED_SOP_CLASSES
-from calcium_scoring.dicom.queries import modality_of, series_of_study
+from calcium_scoring.dicom.acceptance import ACCEPTED_SOP_CLASSES, WRITTEN_SOP_CLASSES, uid_name
+from calcium_scoring.dicom.queries import (
+    FoundSeries,
+    found_series,
+    series_of_study,
+    whole_series,
+)
 from calcium_scoring.upload.file_head import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
-from service.adapters.dicom_network.storage_scp import VERIFICATION
+from service.adapters.dicom_network.storage_scp import SUCCESS, VERIFICATION
 from service.application.errors import ArchiveUnavailable
 
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 """Study Root Query/Retrieve Information Model - FIND (PS3.4 table C.6.2.1)."""
 
+STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
+STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
+"""The same information model - MOVE and GET."""
+
 ANSWER_S: Final = 30.0
 """How long an archive may take to answer; our choice."""
 
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
-_EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
+EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
+IMPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
+_WRITTEN: Final = tuple(uid for _, uid in WRITTEN_SOP_CLASSES)
+_NEITHER_SENT_NOR_TAKEN: Final = 0xA700
 
 
 @dataclass(frozen=True)
@@ -51,21 +65,77 @@ class Archive:
             for file in files:
                 self._check(association.send_c_store(file).get("Status"), "C-STORE")
 
-    def modalities(self, study_instance_uid: str) -> frozenset[str]:
-        """Return the modalities of the series that it has of a study."""
-        found = set()
+    def series(self, study_instance_uid: str) -> list[FoundSeries]:
+        """Return the series that it has of a study."""
+        found = []
         with self._association([STUDY_ROOT_FIND]) as association:
             question = series_of_study(study_instance_uid)
             for status, answer in association.send_c_find(question, STUDY_ROOT_FIND):
                 code = status.get("Status")
                 if code in _PENDING and answer is not None:
-                    found.add(modality_of(answer))
+                    found.append(found_series(answer))
                 else:
                     self._check(code, "C-FIND")
-        return frozenset(one for one in found if one is not None)
+        return [one for one in found if one is not None]
+
+    def offers_get(self) -> bool:
+        """Tell whether results can be fetched by C-GET."""
+        try:
+            with self._association([STUDY_ROOT_GET]):
+                return True
+        except ArchiveUnavailable:
+            return False
+
+    def fetch(self, study_instance_uid: str, series: Iterable[FoundSeries], folder: Path) -> None:
+        """Fetch results by C-GET into files of a folder, named by number.
+
+        Raises
+        ------
+        ArchiveUnavailable
+            It does not offer C-GET, or answers it with something else than success.
+        """
+        failed: list[OSError] = []
+
+        def keep(event: evt.Event) -> int:
+            try:
+                number = sum(1 for _ in folder.iterdir())
+                (folder / f"{number}.dcm").write_bytes(event.encoded_dataset())
+            except OSError as error:
+                failed.append(error)
+                return _NEITHER_SENT_NOR_TAKEN
+            return SUCCESS
+
+        contexts = [build_context(one, _UNCOMPRESSED) for one in (STUDY_ROOT_GET, *_WRITTEN)]
+        with self._open(contexts, [(evt.EVT_C_STORE, keep)], roles=_WRITTEN) as association:
+            if STUDY_ROOT_GET not in _classes(association.accepted_contexts):
+                raise ArchiveUnavailable(f"{self.ae_title} does not offer C-GET.")
+            for one in series:
+                question = whole_series(study_instance_uid, one.series_instance_uid)
+                for status, _ in association.send_c_get(question, STUDY_ROOT_GET):
+                    if status.get("Status") not in _PENDING:
+                        self._check(status.get("Status"), f"C-GET of {one.modality}")
+        if failed:
+            raise failed[0]
 
     @contextmanager
     def _association(self, sop_classes: Sequence[str]) -> Iterator[Association]:
+        """Give an association on which every one of these SOP classes can be used."""
+        contexts = [build_context(one, EXPLICIT_LITTLE_ENDIAN) for one in sop_classes]
+        with self._open(contexts) as association:
+            missing = set(sop_classes) - _classes(association.accepted_contexts)
+            if missing:
+                named = ", ".join(sorted(map(uid_name, missing)))
+                raise ArchiveUnavailable(f"{self.ae_title} does not offer {named}.")
+            yield association
+
+    @contextmanager
+    def _open(
+        self,
+        contexts: list[PresentationContext],
+        handlers: list[EventHandlerType] | None = None,
+        *,
+        roles: Sequence[str] = (),
+    ) -> Iterator[Association]:
         # It quotes the peer, and what goes wrong is said by the exception.
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
         ae = AE(self.calling_ae_title)
@@ -75,23 +145,41 @@ class Archive:
         association = ae.associate(
             self.host,
             self.port,
-            contexts=[build_context(one, _EXPLICIT_LITTLE_ENDIAN) for one in sop_classes],
+            contexts=contexts,
             ae_title=self.ae_title,
+            ext_neg=[build_role(one, scp_role=True) for one in roles],
+            evt_handlers=handlers or [],
         )
         if not association.is_established:
-            how = "rejects the association" if association.is_rejected else "does not answer"
             raise ArchiveUnavailable(
-                f"{self.ae_title} at {self.host} port {self.port} {how} "
+                f"{self.ae_title} at {self.host} port {self.port} {_why_not(association)} "
                 f"(called by {self.calling_ae_title})."
             )
         try:
-            if len(association.accepted_contexts) < len(sop_classes):
-                raise ArchiveUnavailable(f"{self.ae_title} does not offer what is asked of it.")
             yield association
         finally:
             association.release()
 
     def _check(self, status: int | None, request: str) -> None:
-        if status != 0:
-            said = "nothing" if status is None else f"status {status:04X}"
-            raise ArchiveUnavailable(f"{self.ae_title} answers {request} with {said}.")
+        if status is None:
+            raise ArchiveUnavailable(
+                f"{self.ae_title} ends the association at {request}, or does not answer it in "
+                f"{ANSWER_S:g} s: may {self.calling_ae_title} ask it for that?"
+            )
+        if status != SUCCESS:
+            raise ArchiveUnavailable(f"{self.ae_title} answers {request} with status {status:04X}.")
+
+
+_UNCOMPRESSED: Final = [EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN]
+
+
+def _classes(contexts: Iterable[PresentationContext]) -> set[str]:
+    return {str(one.abstract_syntax) for one in contexts}
+
+
+def _why_not(association: Association) -> str:
+    if not association.is_rejected:
+        return "does not answer"
+    answer = association.acceptor.primitive
+    reason = "" if answer is None else f": {answer.reason_str}"
+    return f"rejects the association{reason}"
