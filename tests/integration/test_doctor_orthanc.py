@@ -39,8 +39,8 @@ pytestmark = [
 ]
 
 ROUTES_CT = """
-function OnStableSeries(series, tags, metadata)
-  if tags["Modality"] == "CT" then SendToModality(series, "cacscore") end
+function OnStoredInstance(instance, tags, metadata)
+  if tags["Modality"] == "CT" then SendToModality(instance, "cacscore") end
 end
 """
 
