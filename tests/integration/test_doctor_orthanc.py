@@ -188,7 +188,7 @@ def test_archive_says_what_it_offers(
         run_cli(site.doctor("--json", "--dicomweb", site.orthanc.dicomweb_url))
         sheet, last = sheet_of(capsys)
         assert run_cli(site.doctor("--no-return")) == 0
-        printed = capsys.readouterr().out
+        printed = " ".join(capsys.readouterr().out.split())
 
     assert sheet["is_ok"], last
     node = sheet["offer"]["node"]

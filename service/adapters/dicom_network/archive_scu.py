@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom import AE, _config, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.events import EventHandlerType
 from pynetdicom.presentation import PresentationContext
@@ -161,7 +162,7 @@ class Archive:
         def keep(event: evt.Event) -> int:
             try:
                 number = sum(1 for _ in folder.iterdir())
-                (folder / f"{number}.dcm").write_bytes(event.encoded_dataset())
+                _write_object(event, folder / f"{number}.dcm")
             except OSError as error:
                 failed.append(error)
                 return _NEITHER_SENT_NOR_TAKEN
@@ -243,6 +244,14 @@ def _offered(association: Association, sop_class: str) -> OfferedService:
         tuple(str(one.transfer_syntax[0]) for one in accepted),
         None if accepted else _REFUSALS.get(rejected[0].result or 0, "no answer"),
     )
+
+
+def _write_object(event: evt.Event, path: Path) -> None:
+    if _config.STORE_RECV_CHUNKED_DATASET:
+        # For the whole process: a node that runs in it has all that arrives written to files.
+        shutil.copyfile(event.dataset_path, path)
+    else:
+        path.write_bytes(event.encoded_dataset())
 
 
 def _classes(contexts: Iterable[PresentationContext]) -> set[str]:
