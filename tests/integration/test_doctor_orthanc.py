@@ -6,15 +6,16 @@ import gc
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 import pytest
 from pydicom import Dataset
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from service.adapters.dicom_network.storage_scp import StorageScp
 from service.application.receive_studies import receive_studies
@@ -33,6 +34,8 @@ from tests.integration.test_push_to_orthanc import (
 )
 from tests.orthanc import AE_TITLE, Orthanc, free_port, running_orthanc
 
+Place: TypeAlias = Callable[..., dict[str, Any]]
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -41,13 +44,6 @@ pytestmark = [
 ROUTES_CT = """
 function OnStoredInstance(instance, tags, metadata)
   if tags["Modality"] == "CT" then SendToModality(instance, "cacscore") end
-end
-"""
-
-REFUSES_SEG = """
-function IncomingCStoreInstanceFilter(dicom, origin, info)
-  if dicom["Modality"] == "SEG" then return 0xA900 end
-  return 0x0000
 end
 """
 
@@ -89,7 +85,7 @@ class Site:
 
     def doctor(self, *options: str) -> list[str]:
         pacs = ["--pacs", f"127.0.0.1:{self.orthanc.dicom_port}", "--aet", AE_TITLE]
-        return ["doctor", *pacs, "--url", self.url, "--timeout", "60", *options]
+        return ["doctor", *pacs, "--url", self.url, "--timeout", "240", *options]
 
 
 @contextmanager
@@ -125,13 +121,13 @@ def running_site(
     folder: Path,
     *,
     script: str = ROUTES_CT,
-    destination: Any = c_store,
+    destination: Place | None = c_store,
     archive_settings: dict[str, Any] | None = None,
 ) -> Iterator[Site]:
     """Run an archive and a service that know each other; ``destination`` None: one way only."""
     (folder / "orthanc").mkdir()
     node_port = free_port()
-    known = {"cacscore": ["CACSCORE", "127.0.0.1", node_port]}
+    known: dict[str, Sequence[Any]] = {"cacscore": ["CACSCORE", "127.0.0.1", node_port]}
     with running_orthanc(
         folder / "orthanc",
         known,
@@ -165,7 +161,7 @@ def details(sheet: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("destination", [c_store, stow_rs])
 def test_scan_goes_to_the_archive_and_its_score_comes_back(
-    destination: Any, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    destination: Place, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with running_site(settings, tmp_path, destination=destination) as site:
         status = run_cli(site.doctor("--json"))
@@ -231,7 +227,7 @@ def test_scan_that_goes_by_stow_comes_back_over_the_same_service(
 ) -> None:
     with running_site(settings, tmp_path, destination=stow_rs) as site:
         stow = ["doctor", "--stow", site.orthanc.dicomweb_url, "--url", site.url]
-        status = run_cli([*stow, "--timeout", "60", "--json"])
+        status = run_cli([*stow, "--timeout", "240", "--json"])
         sheet, last = sheet_of(capsys)
 
     assert status == 0, last
@@ -244,24 +240,26 @@ def test_scan_that_goes_by_stow_comes_back_over_the_same_service(
 
 
 def test_scan_goes_by_stow_straight_to_the_gateway(
-    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = settings.model_copy(update={"upload_bytes": 64 * 1024 * 1024})
     with running_service(chosen, free_port()) as url:
         stow = ["doctor", "--stow", f"{url.rstrip('/')}/dicomweb", "--url", url]
-        status = run_cli([*stow, "--timeout", "60", "--json"])
+        status = run_cli([*stow, "--timeout", "240", "--json"])
         sheet, last = sheet_of(capsys)
 
     assert status == 0, last
     assert all(one["is_ok"] and one["is_checked"] for one in sheet["checks"])
-    assert details(sheet)["results fetched"].startswith("1 key images, ")
+    # The gateway gives all that it keeps.
+    assert "2 SEG" in details(sheet)["results fetched"]
+    assert "1 SR" in details(sheet)["results fetched"]
 
 
 def test_results_that_go_nowhere_are_missed(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with running_site(settings, tmp_path, destination=None) as site:
-        status = run_cli([*site.doctor("--json"), "--timeout", "15"])
+        status = run_cli([*site.doctor("--json"), "--timeout", "60"])
         sheet, last = sheet_of(capsys)
 
     assert status == 1
@@ -270,23 +268,36 @@ def test_results_that_go_nowhere_are_missed(
     ]
     assert last == (
         "Error: 1 of 5 checks failed. results in the archive: SEG, SR did not come back within "
-        "15 s; the archive has series of CT. The service pushed nothing of this study: is the "
+        "60 s; the archive has series of CT. The service pushed nothing of this study: is the "
         "archive one of the destinations of CACSCORE_DESTINATIONS_FILE?"
     )
 
 
-def test_archive_that_refuses_seg_ends_the_waiting_with_the_words_of_the_service(
+def test_archive_that_refuses_results_ends_the_waiting_with_the_words_of_the_service(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with running_site(settings, tmp_path, script=ROUTES_CT + REFUSES_SEG) as site:
-        status = run_cli(site.doctor("--json"))
-        sheet, last = sheet_of(capsys)
+    refusing = AE(AE_TITLE)
+    refusing.supported_contexts = AllStoragePresentationContexts
+    listener = refusing.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0xA900)]
+    )
+    assert listener is not None
+    port = listener.server_address[1]
+    try:
+        with running_site(
+            settings, tmp_path, destination=lambda one: c_store(one, port=port)
+        ) as site:
+            status = run_cli(site.doctor("--json"))
+            sheet, last = sheet_of(capsys)
+    finally:
+        listener.shutdown()
 
     assert status == 1
+    assert "results in the archive" in details(sheet), last
     found = details(sheet)["results in the archive"]
-    assert "SEG did not come back; the archive has series of CT" in found
+    assert "SEG, SR did not come back; the archive has series of CT" in found
     assert "The service says of its push to pacs: failed, attempt 1" in found
-    assert "mask.dcm: status A900H" in found
+    assert "status A900H" in found
     assert last.endswith(found)
 
 
@@ -303,14 +314,18 @@ def test_archive_that_sends_nothing_on_is_told(
 
 
 def test_archive_of_another_name_rejects_the_association(
-    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     strict = {"DicomCheckCalledAet": True}
     (tmp_path / "orthanc").mkdir()
     with running_orthanc(tmp_path / "orthanc", settings=strict) as orthanc:
         site = Site(orthanc, "http://127.0.0.1:9")
-        status = run_cli([*site.doctor("--json"), "--aet", "OTHER"])
-        sheet, last = sheet_of(capsys)
+        # On a busy machine the archive's closing of the connection may overtake its reason.
+        for _ in range(5):
+            status = run_cli([*site.doctor("--json"), "--aet", "OTHER"])
+            sheet, last = sheet_of(capsys)
+            if "rejects" in last:
+                break
 
     assert status == 1
     assert [one["name"] for one in sheet["checks"]] == ["archive"]
@@ -320,17 +335,20 @@ def test_archive_of_another_name_rejects_the_association(
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "check"),
-    [("report.dcm", another_score, "SR: score"), ("mask.dcm", erase_calcium, "SEG: score")],
+    ("altered", "check"),
+    [
+        (("report.dcm", another_score), "SR: score"),
+        (("mask.dcm", erase_calcium), "SEG: score"),
+    ],
 )
 def test_results_that_a_router_changes_are_told(
-    name: str,
-    change: Callable[[Dataset], None],
+    altered: tuple[str, Callable[[Dataset], None]],
     check: str,
     settings: Settings,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    name, change = altered
     with running_site(settings, tmp_path, destination=None) as site:
 
         def carry() -> None:
