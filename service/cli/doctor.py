@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 
 from rich.table import Table
@@ -21,6 +22,7 @@ from service.application.ports import JobQueue
 from service.application.report_terms import INTENDED_USE
 from service.cli.console import print_json, say, stdout
 from service.cli.doctor_findings import Finding, finding_of
+from service.cli.doctor_offer import offer_document, print_offer
 from service.cli.doctor_path import SitePath, check_site_path
 from service.cli.environment import settings_from_environment
 from service.cli.outcome import CommandFailed, UsageMistake
@@ -38,32 +40,32 @@ def host_and_port(text: str) -> tuple[str, int]:
 def run_doctor(path: SitePath | None, *, wants_json: bool) -> None:
     """Make all checks and print the sheet; CommandFailed where one of them failed."""
     settings = settings_from_environment()
-    findings = (
-        check_installation(settings) if path is None else check_site_path(settings, path, say)
-    )
+    site = None if path is None else check_site_path(settings, path, say)
+    findings = check_installation(settings) if site is None else site.findings
     failed = sum(not one.is_ok for one in findings)
     if wants_json:
         print_json(
             {
                 "is_ok": not failed,
                 "version": __version__,
-                "checks": [
-                    {
-                        "name": one.name,
-                        "is_ok": one.is_ok,
-                        "is_checked": one.is_checked,
-                        "detail": one.detail,
-                    }
-                    for one in findings
-                ],
+                "checks": [asdict(one) for one in findings],
+                "offer": None if site is None else offer_document(site),
                 "intended_use": INTENDED_USE,
             }
         )
     else:
         stdout.print(_sheet(findings))
+        if site is not None:
+            print_offer(site, stdout)
         stdout.print(f"cacscore {__version__}. {INTENDED_USE}", markup=False)
     if failed:
-        raise CommandFailed(f"{failed} of {len(findings)} checks failed.")
+        raise CommandFailed(_failure(findings))
+
+
+def _failure(findings: list[Finding]) -> str:
+    """Return how many checks failed, and what the first of them found."""
+    wrong = [one for one in findings if not one.is_ok]
+    return f"{len(wrong)} of {len(findings)} checks failed. {wrong[0].name}: {wrong[0].detail}"
 
 
 def check_installation(settings: Settings) -> list[Finding]:

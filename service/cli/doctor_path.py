@@ -31,7 +31,7 @@ from service.cli.outcome import CommandFailed, UsageMistake
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.adapters.dicom_network.archive_scu import Archive
+    from service.adapters.dicom_network.archive_scu import Archive, PeerOffer
 
 POLL_S: Final = 2.0
 """How often the service and the archive are asked whether the results are there; our choice."""
@@ -47,6 +47,8 @@ NEWEST_STUDIES: Final = 50
 """Among so many the scan that was sent is looked for; our choice."""
 
 RETURNED_MODALITIES: Final = frozenset({"SEG", "SR"})
+
+TRANSACTIONS: Final = ("QIDO-RS", "WADO-RS", "STOW-RS")
 
 _ANYWHERE: Final = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 """Who runs the doctor says where it asks: on the command line, not in the settings of a service."""
@@ -132,40 +134,53 @@ class _Scored:
 
 
 @dataclass
-class _Sheet:
-    """Findings as they come; each is said when its check begins."""
+class SiteSheet:
+    """Findings as they come, each said when its check begins, and what the archive offers."""
 
     say: Callable[[str], None]
     findings: list[Finding] = field(default_factory=list)
+    offer: PeerOffer | None = None
+    """None where no node was asked, or none answered."""
+    web: dict[str, dict[str, str]] = field(default_factory=dict)
+    """URL of each DICOMweb service, its transactions, and what came of asking for them."""
 
     def has_passed(self, name: str, check: Callable[[], str]) -> bool:
+        """Make a check, and tell whether the next one makes sense."""
         self.say(f"{name} ...")
         self.findings.append(finding_of(name, check))
         return self.findings[-1].is_ok and self.findings[-1].is_checked
 
+    def has_answered(self, url: str, transaction: str, name: str, check: Callable[[], str]) -> bool:
+        """Make a check that asks a DICOMweb service, and note the transaction."""
+        is_ok = self.has_passed(name, check)
+        known = self.web.setdefault(url, dict.fromkeys(TRANSACTIONS, "not asked"))
+        known[transaction] = "answered" if is_ok else "failed"
+        return is_ok
 
-def check_site_path(
-    settings: Settings, path: SitePath, say: Callable[[str], None]
-) -> list[Finding]:
+
+def check_site_path(settings: Settings, path: SitePath, say: Callable[[str], None]) -> SiteSheet:
     """Send a simulated patient on its way and check what comes of it.
 
     Later checks are left out where an earlier one fails: they would fail for the same reason.
     ``say`` is told what is done.
     """
-    sheet = _Sheet(say)
+    sheet = SiteSheet(say)
     archive = None if path.pacs is None else _archive(path.pacs)
-    web = DicomWebArchive(path.dicomweb, _ANYWHERE) if path.dicomweb is not None else None
-    if not _is_there(sheet, path, archive, web):
-        return sheet.findings
+    web = None
+    if path.dicomweb is not None and path.expects_return:
+        web = DicomWebArchive(path.dicomweb, _ANYWHERE)
+    if archive is not None and not _node_is_there(sheet, archive):
+        return sheet
+    if web is not None and not _web_is_there(sheet, web):
+        return sheet
     with tempfile.TemporaryDirectory(prefix="cacscore-doctor-") as name:
         folder = Path(name)
         say("Simulating a patient and scoring it here ...")
         scan = _simulated_scan(settings, folder, path.seed)
         scored = _send_and_compare(sheet, path, archive, scan)
-        source: ResultsSource | None = web or archive
-        if scored is not None and path.expects_return and source is not None:
-            _check_return(sheet, path, archive, source, scan, scored, folder / "returned")
-    return sheet.findings
+        if scored is not None and path.expects_return:
+            _check_return(sheet, path, web or archive, scan, scored, folder / "returned")
+    return sheet
 
 
 def _archive(node: DicomNode) -> Archive:
@@ -175,38 +190,28 @@ def _archive(node: DicomNode) -> Archive:
     return Archive(node.host, node.port, node.ae_title, node.calling_ae_title)
 
 
-def _is_there(
-    sheet: _Sheet, path: SitePath, archive: Archive | None, web: DicomWebArchive | None
-) -> bool:
+def _node_is_there(sheet: SiteSheet, archive: Archive) -> bool:
     def echo() -> str:
-        if archive is not None:
-            archive.echo()
-        node = path.pacs
-        return "" if node is None else f"{node.ae_title} at {node.host} port {node.port} answers"
+        archive.echo()
+        sheet.offer = archive.offer()
+        return f"{archive.ae_title} at {archive.host} port {archive.port} answers C-ECHO"
 
+    return sheet.has_passed("archive", echo)
+
+
+def _web_is_there(sheet: SiteSheet, web: DicomWebArchive) -> bool:
     def ask() -> str:
-        if web is not None:
-            web.check()
-        return "" if path.dicomweb is None else f"{path.dicomweb.url} answers QIDO-RS"
+        web.check()
+        return f"{web.url} answers QIDO-RS"
 
-    return (archive is None or sheet.has_passed("archive", echo)) and (
-        web is None or sheet.has_passed("DICOMweb", ask)
-    )
+    return sheet.has_answered(web.url, "QIDO-RS", "DICOMweb", ask)
 
 
 def _send_and_compare(
-    sheet: _Sheet, path: SitePath, archive: Archive | None, scan: _Scan
+    sheet: SiteSheet, path: SitePath, archive: Archive | None, scan: _Scan
 ) -> _Scored | None:
     """Send the scan and compare the service's score with the one found here; None if it is not."""
     scored: list[_Scored] = []
-
-    def send() -> str:
-        if archive is not None:
-            archive.store(scan.files)
-            return f"{len(scan.files)} slices were taken, by C-STORE"
-        if path.stow is not None:
-            stow(path.stow, scan.files)
-        return f"{len(scan.files)} slices were taken, by STOW-RS"
 
     def wait_for_score() -> str:
         scored.append(_score_from_service(path, scan.series_instance_uid))
@@ -224,47 +229,70 @@ def _send_and_compare(
             f"{scan.true_score:.1f}"
         )
 
-    steps = [("scan sent", send), ("Agatston score", wait_for_score), ("right score", compare)]
+    steps = [("Agatston score", wait_for_score), ("right score", compare)]
+    if not _is_sent(sheet, path, archive, scan.files):
+        return None
     return scored[0] if all(sheet.has_passed(*step) for step in steps) else None
 
 
-def stow(place: StowDestination, files: Sequence[Path]) -> None:
+def _is_sent(
+    sheet: SiteSheet, path: SitePath, archive: Archive | None, files: Sequence[Path]
+) -> bool:
+    place = path.stow
+    if place is None:
+        return archive is not None and sheet.has_passed("scan sent", lambda: _store(archive, files))
+    return sheet.has_answered(place.url, "STOW-RS", "scan sent", lambda: stow(place, files))
+
+
+def _store(archive: Archive, files: Sequence[Path]) -> str:
+    archive.store(files)
+    return f"{len(files)} slices were taken, by C-STORE"
+
+
+def stow(place: StowDestination, files: Sequence[Path]) -> str:
     """Send files in one request; CommandFailed unless each one is taken."""
     push = Push("doctor", "doctor", "doctor", place.name, attempt=1, tries=1)
     outcome = StowSender(place, _ANYWHERE).send(push, files, lambda: True)
     if not outcome.is_sent:
         raise CommandFailed(f"{place.url} did not take the scan: {outcome.words}.")
+    return f"{len(files)} slices were taken, by STOW-RS"
 
 
 def _check_return(
-    sheet: _Sheet,
+    sheet: SiteSheet,
     path: SitePath,
-    archive: Archive | None,
-    source: ResultsSource,
+    source: DicomWebArchive | Archive | None,
     scan: _Scan,
     scored: _Scored,
     folder: Path,
 ) -> None:
+    if source is None:
+        return
     returned: list[Returned] = []
 
     def come_back() -> str:
         return _wait_for_return(source, scan.study_instance_uid, scored.study_id, path)
 
     def fetch() -> str:
-        if path.dicomweb is None and archive is not None and not archive.offers_get():
+        if not isinstance(source, DicomWebArchive) and not source.offers_get():
             raise NotChecked(
-                f"{archive.ae_title} does not offer C-GET: that the results are there could be "
+                f"{source.ae_title} does not offer C-GET: that the results are there could be "
                 "asked by C-FIND only, not what is in them. --dicomweb URL fetches them over HTTP."
             )
         returned.append(fetch_results(source, scan.series, folder))
-        way = "C-GET" if path.dicomweb is None else "WADO-RS"
+        way = "WADO-RS" if isinstance(source, DicomWebArchive) else "C-GET"
         return f"{returned[0].words()}, by {way}"
 
-    if sheet.has_passed("results in the archive", come_back) and sheet.has_passed(
-        "results fetched", fetch
-    ):
-        for finding in check_returned(returned[0], scored.report, scan.series, scan.expected_score):
-            sheet.findings.append(finding)
+    if not sheet.has_passed("results in the archive", come_back):
+        return
+    if isinstance(source, DicomWebArchive):
+        is_fetched = sheet.has_answered(source.url, "WADO-RS", "results fetched", fetch)
+    else:
+        is_fetched = sheet.has_passed("results fetched", fetch)
+    if is_fetched:
+        sheet.findings += check_returned(
+            returned[0], scored.report, scan.series, scan.expected_score
+        )
 
 
 def check_returned(

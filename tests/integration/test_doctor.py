@@ -149,7 +149,7 @@ def site_path(url: str, port: int, *, timeout_s: float) -> SitePath:
 def test_scan_of_the_doctor_is_scored_through_node_and_service(settings: Settings) -> None:
     site = settings.model_copy(update={"upload_bytes": 64 * 1024 * 1024, "dicom_quiet_s": 0.5})
     with running_site(site) as (url, port):
-        findings = check_site_path(site, site_path(url, port, timeout_s=120.0), print)
+        findings = check_site_path(site, site_path(url, port, timeout_s=120.0), print).findings
 
     assert failed(findings) == {}
     assert [one.name for one in findings] == [
@@ -165,7 +165,7 @@ def test_archive_that_is_not_there_ends_the_way(settings: Settings) -> None:
         nobody.bind(("127.0.0.1", 0))
         path = site_path("http://127.0.0.1:9", nobody.getsockname()[1], timeout_s=1.0)
 
-        [finding] = check_site_path(settings, path, print)
+        [finding] = check_site_path(settings, path, print).findings
 
     assert (finding.name, finding.is_ok) == ("archive", False)
     assert "does not answer" in finding.detail

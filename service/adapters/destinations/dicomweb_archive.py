@@ -34,6 +34,11 @@ class DicomWebArchive:
         self._place = place
         self._networks = tuple(networks)
 
+    @property
+    def url(self) -> str:
+        """Root of its DICOMweb service."""
+        return self._place.url
+
     def check(self) -> None:
         """Ask for one study, whichever; ArchiveUnavailable where it does not answer that."""
         self._documents("/studies?limit=1", "QIDO-RS")

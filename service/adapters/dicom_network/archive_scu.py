@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom import AE, _config, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.events import EventHandlerType
 from pynetdicom.presentation import PresentationContext
 
-from calcium_scoring.dicom.acceptance import ACCEPTED_SOP_CLASSES, WRITTEN_SOP_CLASSES, uid_name
+from calcium_scoring.dicom.acceptance import (
+    ACCEPTED_SOP_CLASSES,
+    ACCEPTED_TRANSFER_SYNTAXES,
+    WRITTEN_SOP_CLASSES,
+    uid_name,
+)
 from calcium_scoring.dicom.queries import (
     FoundSeries,
     found_series,
@@ -25,7 +31,7 @@ from calcium_scoring.upload.file_head import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
-from service.adapters.dicom_network.storage_scp import SUCCESS, VERIFICATION
+from service.adapters.dicom_network.storage_scp import STORAGE_COMMITMENT, SUCCESS, VERIFICATION
 from service.application.errors import ArchiveUnavailable
 
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -41,8 +47,50 @@ ANSWER_S: Final = 30.0
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 IMPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
+_UNCOMPRESSED: Final = [EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN]
 _WRITTEN: Final = tuple(uid for _, uid in WRITTEN_SOP_CLASSES)
 _NEITHER_SENT_NOR_TAKEN: Final = 0xA700
+
+
+_ASKED: Final = (
+    (VERIFICATION, _UNCOMPRESSED),
+    (ACCEPTED_SOP_CLASSES[0], ACCEPTED_TRANSFER_SYNTAXES),
+    *((uid, _UNCOMPRESSED) for uid in _WRITTEN),
+    (STORAGE_COMMITMENT, _UNCOMPRESSED),
+    *((uid, _UNCOMPRESSED) for uid in (STUDY_ROOT_FIND, STUDY_ROOT_MOVE, STUDY_ROOT_GET)),
+)
+"""What a way through a site may need, and in which transfer syntaxes."""
+
+_REFUSALS: Final = {
+    1: "refused by its user",
+    2: "refused without a reason",
+    3: "SOP class is not supported",
+    4: "transfer syntaxes are not supported",
+}
+"""Results of a presentation context (PS3.8 table 9-18)."""
+
+
+@dataclass(frozen=True)
+class OfferedService:
+    """Whether a SOP class is accepted: in these transfer syntaxes, or why in none."""
+
+    name: str
+    sop_class_uid: str
+    transfer_syntaxes: tuple[str, ...]
+    refusal: str | None
+
+
+@dataclass(frozen=True)
+class PeerOffer:
+    """What a node answered when it was asked for everything at once.
+
+    ``max_pdu_bytes`` 0 means that it sets no limit.
+    """
+
+    max_pdu_bytes: int
+    implementation_class_uid: str | None
+    implementation_version_name: str | None
+    services: tuple[OfferedService, ...]
 
 
 @dataclass(frozen=True)
@@ -58,6 +106,21 @@ class Archive:
         """Ask whether it is there; ArchiveUnavailable where it is not."""
         with self._association([VERIFICATION]) as association:
             self._check(association.send_c_echo().get("Status"), "C-ECHO")
+
+    def offer(self) -> PeerOffer:
+        """Ask which services it offers, each transfer syntax by itself; nothing is sent."""
+        contexts = [build_context(uid, one) for uid, syntaxes in _ASKED for one in syntaxes]
+        with self._open(contexts) as association:
+            peer = association.acceptor
+            version = peer.implementation_version_name
+            return PeerOffer(
+                peer.maximum_length or 0,
+                None
+                if peer.implementation_class_uid is None
+                else str(peer.implementation_class_uid),
+                None if version is None else str(version),
+                tuple(_offered(association, uid) for uid, _ in _ASKED),
+            )
 
     def store(self, files: Sequence[Path]) -> None:
         """Send CT files; ArchiveUnavailable unless each one is taken."""
@@ -99,7 +162,7 @@ class Archive:
         def keep(event: evt.Event) -> int:
             try:
                 number = sum(1 for _ in folder.iterdir())
-                (folder / f"{number}.dcm").write_bytes(event.encoded_dataset())
+                _write_object(event, folder / f"{number}.dcm")
             except OSError as error:
                 failed.append(error)
                 return _NEITHER_SENT_NOR_TAKEN
@@ -170,7 +233,25 @@ class Archive:
             raise ArchiveUnavailable(f"{self.ae_title} answers {request} with status {status:04X}.")
 
 
-_UNCOMPRESSED: Final = [EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN]
+def _offered(association: Association, sop_class: str) -> OfferedService:
+    accepted, rejected = (
+        [one for one in contexts if one.abstract_syntax == sop_class]
+        for contexts in (association.accepted_contexts, association.rejected_contexts)
+    )
+    return OfferedService(
+        uid_name(sop_class),
+        sop_class,
+        tuple(str(one.transfer_syntax[0]) for one in accepted),
+        None if accepted else _REFUSALS.get(rejected[0].result or 0, "no answer"),
+    )
+
+
+def _write_object(event: evt.Event, path: Path) -> None:
+    if _config.STORE_RECV_CHUNKED_DATASET:
+        # For the whole process: a node that runs in it has all that arrives written to files.
+        shutil.copyfile(event.dataset_path, path)
+    else:
+        path.write_bytes(event.encoded_dataset())
 
 
 def _classes(contexts: Iterable[PresentationContext]) -> set[str]:
