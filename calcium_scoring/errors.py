@@ -245,6 +245,13 @@ class MaskRejected(CacscoreError):
     title = "The mask does not fit the series"
 
 
+class StructuredReportRejected(CacscoreError):
+    """A DICOM SR that should be a report of cacscore is damaged, or someone else's."""
+
+    code = "structured_report_rejected"
+    title = "The structured report cannot be read"
+
+
 class ModelRejected(CacscoreError):
     """A model file is unreadable or carries a specification that this version does not know."""
 

@@ -37,6 +37,11 @@ class Orthanc:
     plugin: Path
     folder: Path
     modalities: dict[str, Sequence[Any]] = field(default_factory=dict)
+    script: str | None = None
+    """Lua that it runs, such as a rule of routing."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Further settings, and others in place of those below."""
+    credentials: tuple[str, str] | None = None
     http_port: int = field(default_factory=free_port)
     dicom_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = field(default=None)
@@ -52,6 +57,10 @@ class Orthanc:
     def start(self) -> None:
         """Start it and wait until it answers over HTTP and DICOM."""
         settings = self.folder / "orthanc.json"
+        scripts = []
+        if self.script is not None:
+            scripts.append(str(self.folder / "script.lua"))
+            (self.folder / "script.lua").write_text(self.script)
         settings.write_text(
             json.dumps(
                 {
@@ -69,8 +78,11 @@ class Orthanc:
                     "DicomModalities": dict(self.modalities),
                     "DicomAlwaysAllowMove": True,
                     "DicomAlwaysAllowFind": True,
+                    "DicomAlwaysAllowGet": True,
                     "OverwriteInstances": False,
                     "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+                    "LuaScripts": scripts,
+                    **self.settings,
                 }
             )
         )
@@ -79,7 +91,7 @@ class Orthanc:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
-                httpx.get(f"{self.dicomweb_url}/studies").raise_for_status()
+                httpx.get(f"{self.dicomweb_url}/studies", auth=self.credentials).raise_for_status()
                 socket.create_connection(("127.0.0.1", self.dicom_port), timeout=5.0).close()
             except (httpx.HTTPError, OSError):
                 log_text = (self.folder / "orthanc.log").read_text(errors="replace")
@@ -114,7 +126,12 @@ class Orthanc:
 
 @contextmanager
 def running_orthanc(
-    folder: Path, modalities: dict[str, Sequence[Any]] | None = None
+    folder: Path,
+    modalities: dict[str, Sequence[Any]] | None = None,
+    *,
+    script: str | None = None,
+    settings: dict[str, Any] | None = None,
+    credentials: tuple[str, str] | None = None,
 ) -> Iterator[Orthanc]:
     """Run an Orthanc; CI must have it, elsewhere its absence is a skip."""
     binary = shutil.which("Orthanc")
@@ -126,7 +143,9 @@ def running_orthanc(
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    one = Orthanc(Path(binary), plugin, folder, modalities or {})
+    one = Orthanc(
+        Path(binary), plugin, folder, modalities or {}, script, settings or {}, credentials
+    )
     one.start()
     try:
         yield one

@@ -45,6 +45,7 @@ class SegmentationOrigin:
     model_name: str | None
     model_version: str | None
     model_sha256: str | None
+    content_label: str | None = None
 
 
 def read_segmentation_origin(path: Path) -> SegmentationOrigin:
@@ -63,6 +64,7 @@ def read_segmentation_origin(path: Path) -> SegmentationOrigin:
                 text(algorithm, "AlgorithmName"),
                 text(algorithm, "AlgorithmVersion"),
                 text(header, "DeviceSerialNumber"),
+                text(header, "ContentLabel"),
             )
         except PARSER_ERRORS as error:
             raise MaskRejected(

@@ -55,6 +55,7 @@ from calcium_scoring.dicom.derived_objects import (
     series_number,
 )
 from calcium_scoring.dicom.headers import quiet_pydicom
+from calcium_scoring.dicom.read_report import TOTAL_IDENTIFIER
 from calcium_scoring.dicom.read_series import CtSeries
 from calcium_scoring.dicom.uids import derived_uid
 from calcium_scoring.dicom.write_segmentation import (
@@ -204,7 +205,7 @@ def _total_group(
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=derived_uid("total", *origin_of(header, model)),
-            identifier="Coronary calcium, total",
+            identifier=TOTAL_IDENTIFIER,
         ),
         algorithm_id=AlgorithmIdentification(
             name=model.name[:64],

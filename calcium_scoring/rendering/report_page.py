@@ -11,7 +11,7 @@ The same report drawn again is the same file, byte for byte.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, Final
 
@@ -147,8 +147,11 @@ class _Page:
                 series["is_ecg_gated"]
             ],
         ]
-        self._text((self._left, self._y - 28), "   |   ".join(facts), _PLAIN, 8, _INK)
-        self._y -= 35
+        self._y -= 28
+        for line in self._joined(facts, "   |   ", 8, self._right - self._left):
+            self._text((self._left, self._y), line, _PLAIN, 8, _INK)
+            self._y -= 10
+        self._y += 3
         self._rule()
 
     def score(self, document: Mapping[str, Any]) -> None:
@@ -494,11 +497,16 @@ class _Page:
 
     @staticmethod
     def _wrapped(words: str, size: float, width: float) -> list[str]:
+        return _Page._joined(words.split(), " ", size, width)
+
+    @staticmethod
+    def _joined(parts: Iterable[str], separator: str, size: float, width: float) -> list[str]:
+        """Return parts joined to lines that are no wider than this, where one part is not."""
         lines = [""]
-        for word in words.split():
-            longer = f"{lines[-1]} {word}".strip()
+        for part in parts:
+            longer = f"{lines[-1]}{separator}{part}" if lines[-1] else part
             if lines[-1] and stringWidth(longer, _PLAIN, size) > width:
-                lines.append(word)
+                lines.append(part)
             else:
                 lines[-1] = longer
         return lines

@@ -145,10 +145,16 @@ def _unknown_facts(
     return unknown
 
 
+_WORDS_OF_FACTS: Final = {
+    "age_years": "age",
+    "sex": "sex",
+    "race_or_ethnicity": "race or ethnicity",
+}
+
+
 def _not_known(facts: Mapping[str, str]) -> NotApplicable:
-    return NotApplicable(
-        f"Not known: {', '.join(f'{name} ({why})' for name, why in facts.items())}."
-    )
+    words = ", ".join(f"{_WORDS_OF_FACTS[name]} ({why})" for name, why in facts.items())
+    return NotApplicable(f"Not known: {words}.")
 
 
 def _percentile(found: ReferencePercentile | NotApplicable, source: str) -> dict[str, Any]:

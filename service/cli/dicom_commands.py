@@ -32,17 +32,19 @@ def add_dicom_commands(app: typer.Typer) -> None:
     )(dicom_node)
     app.command(
         epilog=EXIT_CODES_HELP,
-        help=f"""Check the installation, or with `--pacs` the whole way of a scan.
+        help=f"""Check the installation, or with `--pacs` or `--stow` the whole way of a scan.
 
-        Without `--pacs`: settings, record, broker, artefact store, model, worker, key and rules, as
-        this machine sees them. With it a simulated patient is sent to the archive; the service must
-        score it as this machine does, and SEG and SR must be found in the archive. The simulated
+        Without them: settings, record, broker, artefact store, model, worker, key and rules, as
+        this machine sees them. With one of them a simulated patient is sent to the archive; the
+        service must score it as this machine does, SEG and SR must come back to the archive, and
+        what they say must be that score. The sheet ends with what the archive offers. The simulated
         patient stays there: remove it afterwards.
 
         Examples:
 
         - `cacscore doctor`
         - `cacscore doctor --pacs pacs.example.org:104 --aet ARCHIVE --url http://cacscore:8000`
+        - `cacscore doctor --stow https://pacs.example.org/dicom-web --url http://cacscore:8000`
         - `cacscore doctor --pacs 127.0.0.1:11112 --aet CACSCORE --no-return` (straight to the node)
 
         {INTENDED_USE}
@@ -63,6 +65,25 @@ def doctor(
     ] = None,
     aet: Annotated[str, typer.Option(help="AE title of the archive.")] = "ARCHIVE",
     calling_aet: Annotated[str, typer.Option(help="AE title of this program.")] = "CACSCORE",
+    stow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="DICOMweb service that the scan is sent to by STOW-RS, instead of --pacs. Its "
+            "secret is in CACSCORE_STOW_TOKEN, or in CACSCORE_STOW_USERNAME and "
+            "CACSCORE_STOW_PASSWORD.",
+        ),
+    ] = None,
+    dicomweb: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="DICOMweb service that the results are fetched from, by QIDO-RS and WADO-RS; "
+            "without it that of --stow, and with --pacs C-GET. Its secret is in "
+            "CACSCORE_DICOMWEB_TOKEN, or in CACSCORE_DICOMWEB_USERNAME and "
+            "CACSCORE_DICOMWEB_PASSWORD.",
+        ),
+    ] = None,
     url: Annotated[
         str, typer.Option(help="URL of the service; its key is in CACSCORE_API_KEY.")
     ] = "http://127.0.0.1:8000",
@@ -76,18 +97,24 @@ def doctor(
 ) -> None:
     """Check the installation, or the way of a scan."""
     with needs_extra("embedded"):
-        from service.cli.doctor import SitePath, host_and_port, run_doctor  # noqa: PLC0415
+        from service.cli.doctor import host_and_port, run_doctor  # noqa: PLC0415
+        from service.cli.doctor_path import (  # noqa: PLC0415
+            DicomNode,
+            SitePath,
+            dicomweb_place,
+        )
+    sent_by_stow = None if stow is None else dicomweb_place(stow, "CACSCORE_STOW")
     path = None
-    if pacs is not None:
-        host, port = host_and_port(pacs)
+    if (pacs, stow, dicomweb) != (None, None, None):
         path = SitePath(
-            host,
-            port,
-            ae_title=aet,
-            calling_ae_title=calling_aet,
-            url=url,
-            timeout_s=timeout,
-            expects_return=expects_return,
+            url,
+            timeout,
+            expects_return,
+            pacs=None if pacs is None else DicomNode(*host_and_port(pacs), aet, calling_aet),
+            stow=sent_by_stow,
+            dicomweb=(
+                sent_by_stow if dicomweb is None else dicomweb_place(dicomweb, "CACSCORE_DICOMWEB")
+            ),
         )
     with needs_extra("dicom-network"):
         run_doctor(path, wants_json=as_json)

@@ -158,9 +158,17 @@ def _print_rejected(components: dict[str, Any], console: Console) -> None:
 
 
 def _rejected(rejected: list[dict[str, Any]]) -> Table:
-    table = Table(title="Not counted", title_justify="left")
-    for heading in ("slices", "area mm²", "peak HU", "would score", "probability", "looks like"):
-        table.add_column(heading, justify="left" if heading == "looks like" else "right")
+    # Without frames a line of it fits into 80 columns.
+    table = Table(
+        title="Not counted, with the score that each would add and its probability",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for heading in ("slices", "area mm²", "peak HU", "score", "prob.", "looks like"):
+        table.add_column(
+            heading, justify="left" if heading == "looks like" else "right", no_wrap=True
+        )
     table.add_column("reason")
     for one in rejected:
         first, last = one["first_slice_index"], one["last_slice_index"]

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -82,10 +83,21 @@ class LossReportingRequest(Request):
         ).start()
 
 
+def run_beside_forks(command: Sequence[str], *, timeout_s: float) -> None:
+    """Run a program and wait for its end, in a thread of a process that may fork at any moment.
+
+    Raises OSError or subprocess.SubprocessError where it does not start, fails or takes longer.
+    """
+    # With close_fds, Popen waits until nobody holds a pipe of its own any more; a process that is
+    # forked meanwhile holds it for as long as it lives, and the program would stay a zombie.
+    # Without, it is spawned (posix_spawn), which needs no pipe. What Python opens is not inherited.
+    subprocess.run(command, timeout=timeout_s, check=True, close_fds=False)  # noqa: S603 - our own
+
+
 def _report_in_own_process(worker: str, last_exit: str) -> None:
     command = [sys.executable, "-m", __name__, worker, last_exit]
     try:
-        subprocess.run(command, timeout=REPORT_TIMEOUT_S, check=True)  # noqa: S603 - our own
+        run_beside_forks(command, timeout_s=REPORT_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError):
         _log.warning("lost_process_not_reported", last_exit=last_exit)
 

@@ -60,13 +60,10 @@ class Part:
         if process is None:
             return []
         try:
-            return [
-                child
-                for child in process.children()
-                if "service.worker.lost_process" not in child.cmdline()
-            ]
+            children = process.children()
         except psutil.NoSuchProcess:
             return []
+        return [child for child in children if _is_fork(child)]
 
     def kill(self) -> None:
         """SIGKILL the program alone; its children find out by themselves."""
@@ -93,6 +90,14 @@ class Part:
                 with suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
+
+
+def _is_fork(child: psutil.Process) -> bool:
+    try:
+        return "service.worker.lost_process" not in child.cmdline()
+    except psutil.NoSuchProcess:
+        # Gone, or a zombie: one that has ended hides none that runs.
+        return False
 
 
 def kill(process: psutil.Process) -> bool:

@@ -29,7 +29,9 @@ from service.application.receive_studies import receive_studies
 from service.application.score_series import score_series
 from service.application.write_artefacts import write_artefacts
 from service.cli.dicom_node import desk_of, incoming_of, scp_terms_of
-from service.cli.doctor import Finding, SitePath, check_installation, check_site_path
+from service.cli.doctor import check_installation
+from service.cli.doctor_findings import Finding
+from service.cli.doctor_path import DicomNode, SitePath, check_site_path
 from service.cli.main import run as run_cli
 from service.settings import Settings
 from service.worker.wiring import worker_parts
@@ -135,13 +137,10 @@ def running_site(settings: Settings) -> Iterator[tuple[str, int]]:
 
 def site_path(url: str, port: int, *, timeout_s: float) -> SitePath:
     return SitePath(
-        "127.0.0.1",
-        port,
-        ae_title="CACSCORE",
-        calling_ae_title="DOCTOR",
-        url=url,
-        timeout_s=timeout_s,
+        url,
+        timeout_s,
         expects_return=False,
+        pacs=DicomNode("127.0.0.1", port, "CACSCORE", "DOCTOR"),
         seed=7,
     )
 
@@ -150,7 +149,7 @@ def site_path(url: str, port: int, *, timeout_s: float) -> SitePath:
 def test_scan_of_the_doctor_is_scored_through_node_and_service(settings: Settings) -> None:
     site = settings.model_copy(update={"upload_bytes": 64 * 1024 * 1024, "dicom_quiet_s": 0.5})
     with running_site(site) as (url, port):
-        findings = check_site_path(site, site_path(url, port, timeout_s=120.0))
+        findings = check_site_path(site, site_path(url, port, timeout_s=120.0), print).findings
 
     assert failed(findings) == {}
     assert [one.name for one in findings] == [
@@ -166,7 +165,7 @@ def test_archive_that_is_not_there_ends_the_way(settings: Settings) -> None:
         nobody.bind(("127.0.0.1", 0))
         path = site_path("http://127.0.0.1:9", nobody.getsockname()[1], timeout_s=1.0)
 
-        [finding] = check_site_path(settings, path)
+        [finding] = check_site_path(settings, path, print).findings
 
     assert (finding.name, finding.is_ok) == ("archive", False)
     assert "does not answer" in finding.detail
@@ -215,6 +214,10 @@ def archive(tmp_path: Path) -> Iterator[Archive]:
         process.wait()
 
 
+def modalities(archive: Archive, study_instance_uid: str) -> set[str]:
+    return {one.modality for one in archive.series(study_instance_uid)}
+
+
 def test_modalities_of_a_study_are_found_in_a_real_archive(
     archive: Archive, tmp_path: Path
 ) -> None:
@@ -228,13 +231,13 @@ def test_modalities_of_a_study_are_found_in_a_real_archive(
     write_artefacts(scored, written)
     files = sorted((tmp_path / "study").glob("*.dcm"))
     study = dcmread(files[0]).StudyInstanceUID
-    assert archive.modalities(study) == frozenset()
+    assert archive.series(study) == []
 
     archive.store(files)
-    assert archive.modalities(study) == {"CT"}
+    assert modalities(archive, study) == {"CT"}
 
     storescu = ["storescu", "-aec", "ARCHIVE", "127.0.0.1", str(archive.port)]
     results = [str(written / name) for name in ("mask.dcm", "report.dcm")]
     subprocess.run([*storescu, "-R", *results], check=True, timeout=TIMEOUT_S)
-    assert archive.modalities(study) == {"CT", "SEG", "SR"}
-    assert archive.modalities("1.2.3") == frozenset()
+    assert modalities(archive, study) == {"CT", "SEG", "SR"}
+    assert archive.series("1.2.3") == []

@@ -64,33 +64,23 @@ class StowSender:
         """Send these DICOM files in one request; no redirect is followed."""
         if not is_still_ours():
             return _not_sent(f"another sender has taken push {push.id} over")
-        place = self._place
-        parts = urlsplit(place.url)
-        host, is_secure = parts.hostname or "", parts.scheme == "https"
-        port = parts.port or (443 if is_secure else 80)
         body = _Body(objects)
         try:
-            connection = PinnedConnection(
-                host,
-                port,
-                pinned_address(host, port, self._networks),
-                is_secure=is_secure,
-                timeout_s=place.timeout_s,
-                context=None if place.tls is None else place.tls.context(),
-            )
+            connection = connection_to(self._place, self._networks)
             headers = {
                 "Content-Type": body.content_type,
                 "Content-Length": str(body.size_bytes),
                 "Accept": "application/dicom+json",
                 "User-Agent": "cacscore",
-                **self._authorization(),
+                **authorization(self._place),
             }
         except KeyError:
             return _not_sent("the variable with the secret of the destination is not set")
         except (OSError, ValueError) as error:
             return _not_sent(str(error) or type(error).__name__)
         try:
-            connection.request("POST", f"{parts.path}/studies", iter(body), headers)
+            path = urlsplit(self._place.url).path
+            connection.request("POST", f"{path}/studies", iter(body), headers)
             answer = connection.getresponse()
             said = answer.read(LARGEST_ANSWER_BYTES)
         except ssl.SSLError:
@@ -101,14 +91,31 @@ class StowSender:
             connection.close()
         return outcome_of(answer.status, said, len(objects))
 
-    def _authorization(self) -> dict[str, str]:
-        secret = self._place.secret()
-        if secret is None:
-            return {}
-        if self._place.username is None:
-            return {"Authorization": f"Bearer {secret}"}
-        pair = base64.b64encode(f"{self._place.username}:{secret}".encode()).decode()
-        return {"Authorization": f"Basic {pair}"}
+
+def connection_to(place: StowDestination, networks: Sequence[Network]) -> PinnedConnection:
+    """Return a connection, not opened yet; OSError or ValueError where the host has no address."""
+    parts = urlsplit(place.url)
+    host, is_secure = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if is_secure else 80)
+    return PinnedConnection(
+        host,
+        port,
+        pinned_address(host, port, networks),
+        is_secure=is_secure,
+        timeout_s=place.timeout_s,
+        context=None if place.tls is None else place.tls.context(),
+    )
+
+
+def authorization(place: StowDestination) -> dict[str, str]:
+    """Return the header with the secret, if there is one; OSError or KeyError if it is away."""
+    secret = place.secret()
+    if secret is None:
+        return {}
+    if place.username is None:
+        return {"Authorization": f"Bearer {secret}"}
+    pair = base64.b64encode(f"{place.username}:{secret}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
 
 
 class _Body:

@@ -22,6 +22,10 @@ FOOT_POINTS = 80.0
 """Up to this height the foot of the page is printed."""
 
 
+MARGIN_POINTS = 30.0
+"""Printers need less."""
+
+
 @pytest.fixture(scope="module")
 def plaque() -> tuple[CtVolume, LabelMap]:
     return plaque_phantom(label=Artery.LAD)
@@ -103,3 +107,17 @@ def test_what_is_not_known_is_said_and_nothing_is_drawn_instead(
     assert "Sex not known: no curve." in words
     assert "Hoff: no percentile. Not known: sex." in words
     assert "The mask does not tell arteries apart." in words
+
+
+def test_facts_of_the_scan_end_within_the_page_however_long_its_description_is(
+    document: dict[str, Any], plaque: tuple[CtVolume, LabelMap]
+) -> None:
+    # As long as DICOM lets a Series Description be (LO, PS3.5 table 6.2-1).
+    document["series"] |= {"series_description": "W" * 64, "is_ecg_gated": None}
+
+    page = page_of(document, plaque)
+
+    for words in ("W" * 64, "gating not known"):
+        start, count = page.search(words).get_next()
+        right = max(page.get_charbox(start + one)[2] for one in range(count))
+        assert right < page.page.get_width() - MARGIN_POINTS

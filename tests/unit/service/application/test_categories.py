@@ -69,8 +69,8 @@ def test_nothing_is_guessed_about_an_unknown_patient() -> None:
     assert document["arterial_age_years"]["value"] == pytest.approx(39.1 + 7.25 * 5.01728, abs=1e-4)
     for name in ("hoff_percentile", "mesa_percentile", "mesa_10_year_chd_risk_percent"):
         assert document[name]["value"] is None
-    assert "age_years" in document["hoff_percentile"]["reason"]
-    assert "race_or_ethnicity" in document["mesa_percentile"]["reason"]
+    assert "age (not given)" in document["hoff_percentile"]["reason"]
+    assert "race or ethnicity" in document["mesa_percentile"]["reason"]
 
 
 def test_vessels_are_not_counted_where_arteries_are_not_told_apart() -> None:
