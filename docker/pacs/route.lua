@@ -1,7 +1,7 @@
--- A CT series of which nothing has come for StableAge seconds goes to the DICOM node.
+-- Every CT slice goes on to the DICOM node, which waits until its series is complete.
 -- Results that come back are no CT: they are not sent on.
-function OnStableSeries(seriesId, tags, metadata)
+function OnStoredInstance(instanceId, tags, metadata)
   if tags['Modality'] == 'CT' then
-    SendToModality(seriesId, 'cacscore')
+    SendToModality(instanceId, 'cacscore')
   end
 end
