@@ -22,6 +22,7 @@ from model_training.cases import require_cases
 from model_training.evaluation.commands import evaluate
 from model_training.export_onnx import export_onnx, load_onnx, torch_predictor
 from model_training.finetuning.commands import finetune
+from model_training.finetuning.starting_point import starting_point
 from model_training.heart_finder.commands import heart_app
 from model_training.importers.__main__ import import_cases
 from model_training.mining import mine_cases
@@ -78,6 +79,10 @@ def simulate(
     hearts: Annotated[
         Path | None, typer.Option(help="Also write coarse volumes for the heart finder there.")
     ] = None,
+    rich: Annotated[
+        bool,
+        typer.Option(help="Patients with many things that are mistaken for coronary calcium."),
+    ] = False,
 ) -> None:
     """Simulate patients whose calcium is known, and keep them as training cases."""
     for case in simulate_cases(
@@ -88,6 +93,7 @@ def simulate(
         worker_count=workers,
         near_heart_mm=near_heart_mm,
         hearts=hearts,
+        is_rich=rich,
     ):
         slices, rows, columns = case.hu.shape
         console.print(f"{case.case_id}: {slices} slices of {rows} x {columns}")
@@ -106,7 +112,8 @@ def train(
     workers: Annotated[int, typer.Option(min=0, help="Processes that cut crops.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the network on a CPU.")] = 1,
     start_from: Annotated[
-        Path | None, typer.Option(help="Checkpoint whose weights a new run starts from.")
+        Path | None,
+        typer.Option(help="Checkpoint or model file whose weights a new run starts from."),
     ] = None,
 ) -> None:
     """Train the network; checkpoints and TensorBoard events go to the folder of the run."""
@@ -122,7 +129,7 @@ def train(
         device=device,
         worker_count=workers,
         initial_weights=(
-            None if start_from is None else load_checkpoint(start_from).network.state_dict()
+            None if start_from is None else starting_point(start_from, config=settings).weights
         ),
     )
     console.print(f"Step {result.step}: F1 {result.validation_f1:.3f} on held-out crops. {run}")

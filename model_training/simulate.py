@@ -15,6 +15,7 @@ import numpy as np
 
 from calcium_scoring.model_input.heart_region import HeartSpec
 from calcium_scoring.phantom.patient import PhantomPatient, simulate_patient
+from calcium_scoring.phantom.settings import sample_scan
 from calcium_scoring.phantom.structures import Structure
 from calcium_scoring.volume.ct_volume import CtVolume
 from calcium_scoring.volume.label_map import LabelMap
@@ -32,6 +33,17 @@ from model_training.heart_finder.cases import write_heart_case
 
 logger = logging.getLogger(__name__)
 
+RICH_RATES = (2.0, 4.0, 6.0)
+"""Factors on how much calcium lies outside the coronary arteries of a rich patient; our choice."""
+
+RICH_BURDENS = {"0": 0.08, "1-10": 0.15, "11-100": 0.25, "101-400": 0.26, ">400": 0.26}
+"""Odds of the risk category of a rich patient; our choice."""
+
+RICH_METAL_ODDS = 0.4
+
+RICH_EXTENT_MM = 170.0
+"""A rich patient is scanned around the heart only, which is what is learned from."""
+
 NICENESS = 5
 """Simulating leaves the processor to a training that runs beside it."""
 
@@ -48,6 +60,7 @@ def simulate_cases(
     worker_count: int = 1,
     near_heart_mm: float | None = None,
     hearts: Path | None = None,
+    is_rich: bool = False,
     overrides: Mapping[str, Any] | None = None,
 ) -> Iterator[TrainingCase]:
     """Simulate patients of a split and yield their cases as they are ready.
@@ -66,6 +79,9 @@ def simulate_cases(
         Keep only the box around the heart that is wider by this on every side; None keeps all.
     hearts
         Folder that also receives the whole scan as a coarse volume for the heart finder.
+    is_rich
+        Draw patients with many things that are mistaken for coronary calcium
+        (:func:`rich_settings`).
     overrides
         Settings of :func:`simulate_patient` that shall not be drawn.
     """
@@ -75,6 +91,7 @@ def simulate_cases(
         split,
         near_heart_mm=near_heart_mm,
         hearts=hearts,
+        is_rich=is_rich,
         overrides=overrides or {},
     )
     seeds = split_seeds(split, first, count)
@@ -116,6 +133,24 @@ def case_of_patient(
     )
 
 
+def rich_settings(seed: int) -> dict[str, Any]:
+    """Return what is drawn otherwise for a patient rich in what is mistaken for calcium.
+
+    Calcified pericardium, annuli, valves and aortas, stents and leads are rare in patients as they
+    come; a network learns to tell them from calcium where it meets them as often.
+    """
+    rng = np.random.default_rng([seed, 5])
+    drawn: dict[str, Any] = {
+        "confuser_rate": float(rng.choice(RICH_RATES)),
+        "burden_category": str(rng.choice(list(RICH_BURDENS), p=list(RICH_BURDENS.values()))),
+        "has_metal": bool(rng.random() < RICH_METAL_ODDS),
+    }
+    scan = sample_scan(seed)
+    if scan.z_extent_mm > RICH_EXTENT_MM:
+        drawn |= {"z_extent_mm": RICH_EXTENT_MM, "z_centre_mm": float(rng.uniform(-20.0, 5.0))}
+    return drawn
+
+
 def is_simulated(case: TrainingCase) -> bool:
     """Tell whether a case is a simulated patient: only that one knows how it was scanned."""
     return any(name.startswith("scan.") for name in case.attributes)
@@ -141,12 +176,13 @@ def _simulate_case(
     *,
     near_heart_mm: float | None,
     hearts: Path | None,
+    is_rich: bool,
     overrides: Mapping[str, Any],
 ) -> TrainingCase:
     folder = root / case_id_of_seed(seed)
     if (folder / CASE_FILE).is_file():
         return read_case(folder)
-    patient = simulate_patient(seed, **overrides)
+    patient = simulate_patient(seed, **{**(rich_settings(seed) if is_rich else {}), **overrides})
     if hearts is not None:
         write_heart_case(hearts, split, patient, HeartSpec())
     return case_of_patient(root, split, patient, near_heart_mm=near_heart_mm)

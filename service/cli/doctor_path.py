@@ -219,6 +219,12 @@ def _send_and_compare(
 
     def compare() -> str:
         found = scored[0].agatston_score
+        slice_count = int(scored[0].report["series"]["slice_count"])
+        if slice_count != len(scan.files):
+            raise CommandFailed(
+                f"the service scored {slice_count} of the {len(scan.files)} slices that were sent: "
+                "does the archive pause longer between two slices than CACSCORE_DICOM_QUIET_S?"
+            )
         if abs(found - scan.expected_score) > max(SCORE_TOLERANCE * scan.expected_score, 0.05):
             raise CommandFailed(
                 f"the service found {found:.1f}, this machine {scan.expected_score:.1f}: is it "

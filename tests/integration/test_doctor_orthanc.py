@@ -48,6 +48,18 @@ end
 """
 
 
+ROUTES_TWENTY_SLICES = """
+function OnStoredInstance(instance, tags, metadata)
+  if tags["Modality"] == "CT" and tonumber(tags["InstanceNumber"]) <= 20 then
+    SendToModality(instance, "cacscore")
+  end
+end
+"""
+
+QUIET_S = 5.0
+"""The archive sends slice by slice; on a busy machine it paused for more than half a second."""
+
+
 def erase_calcium(mask: Dataset) -> None:
     """Leave nothing of the mask but its first frame."""
     pixels = bytearray(mask.PixelData)
@@ -136,7 +148,7 @@ def running_site(
     ) as orthanc:
         places = [] if destination is None else [destination(orthanc)]
         chosen = settings_with(settings, *places).model_copy(
-            update={"upload_bytes": 64 * 1024 * 1024, "dicom_quiet_s": 0.5}
+            update={"upload_bytes": 64 * 1024 * 1024, "dicom_quiet_s": QUIET_S}
         )
         with running_service(chosen, node_port) as url:
             yield Site(orthanc, url)
@@ -311,6 +323,21 @@ def test_archive_that_sends_nothing_on_is_told(
     assert status == 1
     assert [one["name"] for one in sheet["checks"]] == STEPS[:3]
     assert "did not score the scan within 4 s. Does the archive send it to the node" in last
+
+
+def test_scan_that_arrives_in_part_is_told(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_site(settings, tmp_path, script=ROUTES_TWENTY_SLICES, destination=None) as site:
+        status = run_cli(site.doctor("--json"))
+        sheet, last = sheet_of(capsys)
+
+    assert status == 1
+    assert [one["name"] for one in sheet["checks"]] == STEPS[:4]
+    assert last == (
+        "Error: 1 of 4 checks failed. right score: the service scored 20 of the 45 slices that "
+        "were sent: does the archive pause longer between two slices than CACSCORE_DICOM_QUIET_S?"
+    )
 
 
 def test_archive_of_another_name_rejects_the_association(

@@ -12,7 +12,13 @@ from calcium_scoring.phantom.patient import simulate_patient
 from calcium_scoring.phantom.structures import Structure
 from model_training import simulate
 from model_training.cases import find_cases
-from model_training.simulate import case_of_patient, simulate_cases
+from model_training.simulate import (
+    RICH_EXTENT_MM,
+    RICH_RATES,
+    case_of_patient,
+    rich_settings,
+    simulate_cases,
+)
 
 SMALL_SCAN: dict[str, Any] = {
     "kind": "chest",
@@ -50,3 +56,26 @@ def test_case_that_is_there_is_not_simulated_again(
     assert seeds == [100_001]
     assert first[0].case_id == again[0].case_id == "phantom-100001"
     assert [case.split for case in find_cases(tmp_path)] == ["validation"]
+
+
+def test_rich_patient_holds_more_that_is_mistaken_for_calcium(tmp_path: Path) -> None:
+    def confuser_voxels(folder: str, *, is_rich: bool) -> int:
+        cases = simulate_cases(
+            tmp_path / folder,
+            "train",
+            first=11,
+            count=3,
+            is_rich=is_rich,
+            overrides={**SMALL_SCAN, "z_centre_mm": 0.0},
+        )
+        return sum(int(((case.confusers > 0) & (case.hu >= 130)).sum()) for case in cases)
+
+    assert confuser_voxels("rich", is_rich=True) > 2 * confuser_voxels("drawn", is_rich=False)
+
+
+def test_rich_scan_is_of_the_heart() -> None:
+    drawn = [rich_settings(seed) for seed in range(40)]
+
+    assert all(one == rich_settings(seed) for seed, one in enumerate(drawn))
+    assert {one["confuser_rate"] for one in drawn} == set(RICH_RATES)
+    assert max(one.get("z_extent_mm", 0.0) for one in drawn) == RICH_EXTENT_MM
