@@ -20,7 +20,7 @@ MaskFormat: TypeAlias = Literal["dicom", "nifti"]
 Priority: TypeAlias = Literal["stat", "routine"]
 """Which jobs are begun first."""
 
-PushState: TypeAlias = Literal["pending", "sent", "committed", "failed"]
+PushState: TypeAlias = Literal["pending", "sent", "unconfirmed", "committed", "failed"]
 """How far a push has come."""
 
 RaceOrEthnicity: TypeAlias = Literal["white", "chinese", "black", "hispanic"]
@@ -436,7 +436,9 @@ class Push(TypedDict):
     destination: str
     """Name of the destination in the settings of the service."""
     state: PushState
-    """`pending`, `sent`, `committed` (the destination keeps them for good) or `failed`."""
+    """`pending`, `sent`, `committed` (the destination keeps them for good), `unconfirmed` (it was
+    asked whether it does and never said) or `failed`.
+    """
     version: int
     """Which result of the study is sent."""
     attempt: int
@@ -444,7 +446,9 @@ class Push(TypedDict):
     requested_at: str
     """When the push was last asked for, UTC: by the end of scoring, or by `push`."""
     next_attempt_at: str | None
-    """When it is tried next, UTC; null once it was sent or has failed."""
+    """When it is tried next, UTC, or, where it was sent, when the destination is asked again
+    whether it keeps it; null once it is over.
+    """
     sent_at: str | None
     """When the destination had every object, UTC; null before."""
     committed_at: str | None

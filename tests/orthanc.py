@@ -112,6 +112,13 @@ class Orthanc:
         """Return how many objects it holds."""
         return int(httpx.get(f"{self.url}/statistics").json()["CountInstances"])
 
+    def delete(self, sop_instance_uid: str) -> None:
+        """Delete an object."""
+        answer = httpx.post(f"{self.url}/tools/lookup", content=sop_instance_uid)
+        for one in answer.json():
+            if one["Type"] == "Instance":
+                httpx.delete(f"{self.url}/instances/{one['ID']}").raise_for_status()
+
     def found(self, level: str, **keys: str) -> list[dict[str, Any]]:
         """Ask by QIDO-RS; return DICOM JSON."""
         answer = httpx.get(

@@ -108,7 +108,8 @@ class PushResponse(ResponseModel):
     destination: str
     """Name of the destination in the settings of the service."""
     state: PushState
-    """`pending`, `sent`, `committed` (the destination keeps them for good) or `failed`."""
+    """`pending`, `sent`, `committed` (the destination keeps them for good), `unconfirmed` (it was
+    asked whether it does and never said) or `failed`."""
     version: int = Field(ge=1)
     """Which result of the study is sent."""
     attempt: int = Field(ge=0)
@@ -116,7 +117,8 @@ class PushResponse(ResponseModel):
     requested_at: datetime
     """When the push was last asked for, UTC: by the end of scoring, or by `push`."""
     next_attempt_at: datetime | None
-    """When it is tried next, UTC; null once it was sent or has failed."""
+    """When it is tried next, UTC, or, where it was sent, when the destination is asked again
+    whether it keeps it; null once it is over."""
     sent_at: datetime | None
     """When the destination had every object, UTC; null before."""
     committed_at: datetime | None

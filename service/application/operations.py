@@ -17,6 +17,7 @@ import structlog
 
 from service.application.errors import RecordUnavailable
 from service.application.jobs import Claim, JobStatus, Stage
+from service.application.push_status import PushState
 
 _log = structlog.get_logger(__name__)
 
@@ -111,6 +112,10 @@ class ServiceFacts:
     attempts: Mapping[AttemptOutcome, int]
     stage_durations: Mapping[Stage, DurationHistogram]
     workers: Sequence[SeenWorker]
+    pushes: Mapping[tuple[str, PushState], int]
+    """Pushes of studies that are still here, by destination and state."""
+    oldest_push_s: Mapping[str, float]
+    """Seconds since the longest waiting of the pending ones was asked for, by destination."""
 
 
 class OperationsRecord(Protocol):

@@ -14,6 +14,8 @@ class PushState(StrEnum):
     """Not sent yet, or not completely; it is tried (again) at ``next_attempt_at``."""
     SENT = "sent"
     """The destination took every object."""
+    UNCONFIRMED = "unconfirmed"
+    """It took every object and, asked to commit to keeping them, never said whether it does."""
     COMMITTED = "committed"
     """It has taken over the responsibility for keeping them (PS3.4 annex J)."""
     FAILED = "failed"

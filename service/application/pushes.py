@@ -25,6 +25,13 @@ from service.application.webhooks import pause_after
 
 _log = structlog.get_logger(__name__)
 
+COMMITMENT_WAIT: Final = timedelta(hours=1)
+"""How long the report of a storage commitment is waited for before it is asked for again; most
+archives decide within minutes, some at night. Our choice."""
+
+COMMITMENT_ASKS: Final = 3
+"""So often a storage commitment is asked for; our choice."""
+
 LEASE: Final = timedelta(minutes=5)
 """After a sender that is lost another one begins; extended before each object. Our choice."""
 
@@ -62,6 +69,8 @@ class DestinationTerms:
     objects: frozenset[ObjectKind] = frozenset(ObjectKind)
     is_automatic: bool = True
     """Whether every result goes there; else only those of jobs that name it."""
+    commitment_wait: timedelta = COMMITMENT_WAIT
+    """After it the destination is asked again whether it keeps what it took."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,13 @@ class Push:
     """Attempts begun, this one included; the fence of what is written about it."""
     tries: int
     """Attempts begun since the push was last asked for; what pauses count from."""
+    commitment_asks: int = 0
+    """How often the destination was asked to commit to what it has taken; 0: it has not got it."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the destination took every object, and only its commitment is waited for."""
+        return self.commitment_asks > 0
 
 
 @dataclass(frozen=True)
@@ -122,7 +138,15 @@ class PushOutbox(Protocol):
     def settle(self, push: Push, outcome: PushOutcome, *, pause: timedelta | None) -> None:
         """Keep what came of an attempt; without a pause there is no further one.
 
-        Nothing happens where another attempt has begun since.
+        After the pause an attempt that sent everything is followed by one that only asks for the
+        commitment. Nothing happens where another attempt has begun since.
+        """
+        ...
+
+    def settle_asking(self, push: Push, outcome: PushOutcome, *, pause: timedelta | None) -> None:
+        """Keep what came of asking again for a commitment; without a pause nobody asks any more.
+
+        What was stored stays so, whatever the outcome.
         """
         ...
 
@@ -145,6 +169,10 @@ class PushSender(Protocol):
         self, push: Push, objects: Sequence[Path], is_still_ours: Callable[[], bool]
     ) -> PushOutcome:
         """Send these DICOM files; stop where the attempt is no longer ours."""
+        ...
+
+    def ask_for_commitment(self, push: Push, objects: Sequence[Path]) -> PushOutcome:
+        """Ask for the storage commitment of files that were sent before; send none of them."""
         ...
 
 
@@ -177,6 +205,9 @@ def push_due(
     push = outbox.take_due(lease=lease)
     if push is None:
         return False
+    if push.is_stored:
+        _ask_again(push, outbox, files=files, file_names=file_names, senders=senders, terms=terms)
+        return True
     sender, wanted = senders.get(push.destination), terms.get(push.destination)
     if sender is None or wanted is None:
         outcome = _refused("the settings name no destination of this name")
@@ -186,8 +217,9 @@ def push_due(
             outcome = _attempt(push, chosen, outbox=outbox, files=files, sender=sender, lease=lease)
         except ArtefactUnavailable as error:
             outcome = PushOutcome(is_sent=False, words=error.message)
-    is_over = outcome.is_sent or outcome.is_refused
-    pause = None if is_over else pause_after(push.tries)
+    pause = None if outcome.is_sent or outcome.is_refused else pause_after(push.tries)
+    if outcome.is_sent and outcome.commitment_uid is not None:
+        pause = COMMITMENT_WAIT if wanted is None else wanted.commitment_wait
     outbox.settle(push, outcome, pause=pause)
     if outcome.commitment is not None:
         outbox.settle_commitment(outcome.commitment)
@@ -204,6 +236,57 @@ def push_due(
     return True
 
 
+def _ask_again(
+    push: Push,
+    outbox: PushOutbox,
+    *,
+    files: ResultFiles,
+    file_names: Callable[[str], Iterable[str]],
+    senders: Mapping[str, PushSender],
+    terms: Mapping[str, DestinationTerms],
+) -> None:
+    """Ask a destination that has everything whether it keeps it; say so once it was asked enough.
+
+    It is not sent again: it may have been read, moved or corrected there since.
+    """
+    sender, wanted = senders.get(push.destination), terms.get(push.destination)
+    pause: timedelta | None = None
+    if push.commitment_asks >= COMMITMENT_ASKS:
+        words = f"storage commitment was asked for {push.commitment_asks} times and not reported"
+        outcome = PushOutcome(is_sent=True, words=words)
+    elif sender is None or wanted is None:
+        outcome = _refused("the settings name no destination of this name any more")
+    else:
+        pause = wanted.commitment_wait
+        try:
+            with ExitStack() as open_files:
+                chosen = chosen_objects(file_names(push.result_key), wanted.objects)
+                paths = _local(chosen, push, files, open_files)
+                outcome = sender.ask_for_commitment(push, paths)
+        except ArtefactUnavailable as error:
+            outcome = PushOutcome(is_sent=False, words=error.message)
+    outbox.settle_asking(push, outcome, pause=pause)
+    if outcome.commitment is not None:
+        outbox.settle_commitment(outcome.commitment)
+    _log.log(
+        20 if pause is not None else 30,
+        "commitment_asked_for",
+        push_id=push.id,
+        study_id=push.study_id,
+        destination=push.destination,
+        asks=push.commitment_asks,
+        outcome=outcome.words,
+    )
+
+
+def _local(
+    chosen: Sequence[str], push: Push, files: ResultFiles, open_files: ExitStack
+) -> list[Path]:
+    return [
+        open_files.enter_context(files.local_copy(f"{push.result_key}/{name}")) for name in chosen
+    ]
+
+
 def _attempt(
     push: Push,
     chosen: Sequence[str],
@@ -216,10 +299,7 @@ def _attempt(
     if not chosen:
         return _refused("the result has none of the objects that go there")
     with ExitStack() as open_files:
-        paths = [
-            open_files.enter_context(files.local_copy(f"{push.result_key}/{name}"))
-            for name in chosen
-        ]
+        paths = _local(chosen, push, files, open_files)
         return sender.send(push, paths, lambda: outbox.extend(push, lease=lease))
 
 

@@ -30,6 +30,7 @@ from service.adapters.database.operations_record import SqlOperationsRecord
 from service.adapters.database.push_outbox import SqlPushOutbox
 from service.adapters.database.schema import upgrade_schema
 from service.adapters.database.study_store import SqlStudyStore
+from service.adapters.destinations.places import read_destinations
 from service.adapters.dicom_network.storage_scp import ScpTerms, StorageScp, tls_context
 from service.adapters.logs.json_logs import configure_logging
 from service.adapters.queue.celery_queue import CeleryJobQueue, celery_app
@@ -65,7 +66,9 @@ def run_dicom_node() -> None:
     UsageMistake
         The settings would let anybody send, or the address or a certificate cannot be used.
     RulesRejected
-        The rules cannot be used.
+        The rules cannot be used, or name a destination that there is not.
+    DestinationsUnusable
+        The file of destinations cannot be used.
     """
     settings = settings_from_environment()
     _require_known_senders(settings)
@@ -147,7 +150,8 @@ def scp_terms_of(settings: Settings) -> ScpTerms:
 
 def desk_of(settings: Settings) -> Desk:
     """Return where complete studies go: record, artefacts and queue of the service."""
-    rules = load_rules(settings.rules_file)
+    destinations = read_destinations(settings.destinations_file)
+    rules = load_rules(settings.rules_file, destinations.terms)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = open_engine(settings.record_url)
     upgrade_schema(engine)

@@ -32,6 +32,15 @@ RulesArgument = Annotated[
         help="YAML file with the rules, or `default` for those that are built in.",
     ),
 ]
+DestinationsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--destinations",
+        envvar="CACSCORE_DESTINATIONS_FILE",
+        help="YAML file with the destinations; a rule that names another one is a mistake. "
+        "Without it names are not checked.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
@@ -42,9 +51,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JS
     {INTENDED_USE}
     """,
 )
-def check(rules: RulesArgument, as_json: JsonOption = False) -> None:
+def check(
+    rules: RulesArgument,
+    known_destinations: DestinationsOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check a file of rules."""
-    found = _load(rules)
+    found = _load(rules, known_destinations)
     destinations = sorted(found.destinations())
     if as_json:
         print_json(
@@ -57,8 +70,11 @@ def check(rules: RulesArgument, as_json: JsonOption = False) -> None:
         return
     stdout.print(f"{rules}: {len(found.rules)} rules, no mistake.", markup=False, soft_wrap=True)
     if destinations:
+        unchecked = "" if known_destinations else " Whether there are such was not checked."
         stdout.print(
-            f"They send results to: {', '.join(destinations)}.", markup=False, soft_wrap=True
+            f"They send results to: {', '.join(destinations)}.{unchecked}",
+            markup=False,
+            soft_wrap=True,
         )
     stdout.print(INTENDED_USE, markup=False, soft_wrap=True)
 
@@ -93,10 +109,11 @@ def try_rules(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say also why each rule above did not fit.")
     ] = False,
+    known_destinations: DestinationsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Try rules on series."""
-    found = _load(rules)
+    found = _load(rules, known_destinations)
     with needs_extra(_EXTRA), tempfile.TemporaryDirectory(prefix="cacscore-") as folder:
         from calcium_scoring.dicom.series_facts import series_facts  # noqa: PLC0415
         from calcium_scoring.upload.archive import files_of_upload  # noqa: PLC0415
@@ -147,10 +164,12 @@ def default() -> None:
     stdout.out(DEFAULT_RULES_FILE.read_text(encoding="utf-8"), end="")
 
 
-def _load(rules: Path) -> Rules:
+def _load(rules: Path, destinations: Path | None) -> Rules:
     with needs_extra(_EXTRA):
+        from service.adapters.destinations.places import read_destinations  # noqa: PLC0415
         from service.adapters.rules.yaml_rules import load_rules  # noqa: PLC0415
-    return load_rules(None if rules == Path("default") else rules)
+    known = None if destinations is None else read_destinations(destinations).terms
+    return load_rules(None if rules == Path("default") else rules, known)
 
 
 def _name(series: SeriesFacts) -> str:

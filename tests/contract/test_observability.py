@@ -26,6 +26,7 @@ from service.application.operations import (
     WorkerBeat,
     WorkerState,
 )
+from service.application.push_status import PushState
 from service.application.webhooks import DeliveryState
 from tests.promtool import promtool
 
@@ -45,6 +46,8 @@ FACTS = ServiceFacts(
             is_lost=False,
         ),
     ),
+    pushes={("pacs", PushState.SENT): 1},
+    oldest_push_s={"pacs": 0.0},
 )
 
 METRIC = re.compile(r"\bcacscore_\w+")

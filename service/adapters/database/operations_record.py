@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, Row, and_, delete, func, insert, sele
 
 from service.adapters.database.engine import WRITES
 from service.adapters.database.operations_tables import tallies, workers
+from service.adapters.database.push_tables import pushes
 from service.adapters.database.study_store import utc_now
 from service.adapters.database.tables import jobs
 from service.adapters.database.tallies import (
@@ -33,6 +34,7 @@ from service.application.operations import (
     WorkerState,
     cumulative,
 )
+from service.application.push_status import PushState
 
 
 class SqlOperationsRecord:
@@ -65,6 +67,7 @@ class SqlOperationsRecord:
             ).one()
             counts = _counts(connection)
             seen = self._seen(connection)
+            push_counts, oldest_push_s = _pushes(connection, now)
         return ServiceFacts(
             jobs_by_status={status: by_status.get(status, 0) for status in JobStatus},
             due_jobs=due,
@@ -80,6 +83,8 @@ class SqlOperationsRecord:
             },
             stage_durations=_histograms(counts),
             workers=seen,
+            pushes=push_counts,
+            oldest_push_s=oldest_push_s,
         )
 
     def queued_jobs(self) -> int:
@@ -151,6 +156,28 @@ def _counts(connection: Connection) -> Counts:
     for row in connection.execute(select(tallies)):
         counts[row.name][tuple(row.label.split(SEPARATOR))] = row.value
     return counts
+
+
+def _pushes(
+    connection: Connection, now: datetime
+) -> tuple[dict[tuple[str, PushState], int], dict[str, float]]:
+    """Return pushes by destination and state, and how long the oldest pending one has waited."""
+    counts: dict[tuple[str, PushState], int] = {}
+    oldest_s: dict[str, float] = {}
+    for name, state, count, oldest in connection.execute(
+        select(
+            pushes.c.destination, pushes.c.state, func.count(), func.min(pushes.c.requested_at)
+        ).group_by(pushes.c.destination, pushes.c.state)
+    ):
+        # Every state of a destination from its first push on, or the first failure of one would
+        # be no increase.
+        for one in PushState:
+            counts.setdefault((name, one), 0)
+        counts[name, PushState(state)] = count
+        oldest_s.setdefault(name, 0.0)
+        if state == PushState.PENDING:
+            oldest_s[name] = max(0.0, (now - oldest).total_seconds())
+    return counts, oldest_s
 
 
 def _histograms(counts: Counts) -> dict[Stage, DurationHistogram]:

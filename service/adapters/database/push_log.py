@@ -34,6 +34,8 @@ def add_push(connection: Connection, job_id: str, destination: str, now: datetim
         "sent_at": None,
         "committed_at": None,
         "commitment_uid": None,
+        "earlier_commitment_uid": None,
+        "commitment_asks": 0,
         "last_outcome": None,
     }
     one = push_id(job_id, destination)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, case, func, or_, select, update
 
 from service.adapters.database.engine import WRITES
 from service.adapters.database.push_log import add_push
@@ -53,10 +54,14 @@ class SqlPushOutbox:
                     )
                     .values(
                         attempt=pushes.c.attempt + 1,
-                        tries=pushes.c.tries + 1,
+                        tries=pushes.c.tries + case((pushes.c.commitment_asks > 0, 0), else_=1),
                         next_attempt_at=now + lease,
-                        # Before it is asked for: the answer may come at once.
+                        # Before it is asked for: the answer may come at once, and one to an
+                        # earlier question later.
                         commitment_uid=commitment_uid(candidate.id, candidate.attempt + 1),
+                        earlier_commitment_uid=case(
+                            (pushes.c.commitment_asks > 0, pushes.c.commitment_uid), else_=None
+                        ),
                     )
                     .returning(*pushes.columns)
                 ).one_or_none()
@@ -69,6 +74,7 @@ class SqlPushOutbox:
                     attempt=row.attempt,
                     # A sender that is killed at each try settles none of them.
                     tries=min(row.tries, len(PAUSES) + 1),
+                    commitment_asks=row.commitment_asks,
                 )
         return None
 
@@ -103,20 +109,48 @@ class SqlPushOutbox:
                 )
                 .values(
                     state=state,
-                    next_attempt_at=None if pause is None or outcome.is_sent else now + pause,
+                    next_attempt_at=None if pause is None else now + pause,
                     sent_at=now if outcome.is_sent else None,
                     commitment_uid=outcome.commitment_uid,
+                    commitment_asks=0 if outcome.commitment_uid is None else 1,
                     last_outcome=outcome.words[:255],
                 )
+            )
+
+    def settle_asking(self, push: Push, outcome: PushOutcome, *, pause: timedelta | None) -> None:
+        """Keep what came of asking again for a commitment; what was stored stays so."""
+        is_asked = outcome.commitment_uid is not None
+        values: dict[str, Any] = {
+            "state": PushState.SENT if pause is not None else PushState.UNCONFIRMED,
+            "next_attempt_at": None if pause is None else self._now() + pause,
+            # Also where it could not be asked: a node that is away is not asked for ever.
+            "commitment_asks": pushes.c.commitment_asks + int(pause is not None),
+            "last_outcome": outcome.words[:255],
+        }
+        if not is_asked:
+            values["commitment_uid"] = func.coalesce(
+                pushes.c.earlier_commitment_uid, pushes.c.commitment_uid
+            )
+        with transaction(self._writers) as connection:
+            connection.execute(
+                update(pushes)
+                .where(
+                    pushes.c.id == push.id,
+                    pushes.c.attempt == push.attempt,
+                    # What is said of its commitment may have come before.
+                    pushes.c.state == PushState.SENT,
+                )
+                .values(**values)
             )
 
     def settle_commitment(self, commitment: Commitment) -> bool:
         """Keep what a destination says of a commitment; False where nobody waits for it."""
         now = self._now()
+        uid = commitment.transaction_uid
         waited_for = (
-            pushes.c.commitment_uid == commitment.transaction_uid,
+            or_(pushes.c.commitment_uid == uid, pushes.c.earlier_commitment_uid == uid),
             # A sender may not have written yet that it is through.
-            pushes.c.state.in_((PushState.PENDING, PushState.SENT)),
+            pushes.c.state.in_((PushState.PENDING, PushState.SENT, PushState.UNCONFIRMED)),
         )
         is_kept = commitment.failed_count == 0
         with transaction(self._writers) as connection:
@@ -148,7 +182,12 @@ class SqlPushOutbox:
             connection.execute(
                 update(pushes)
                 .where(pushes.c.id == row.id, *waited_for)
-                .values(commitment_uid=None, **values)
+                .values(
+                    commitment_uid=None,
+                    earlier_commitment_uid=None,
+                    commitment_asks=0,
+                    **values,
+                )
             )
         return True
 
@@ -165,13 +204,3 @@ class SqlPushOutbox:
             job_id = connection.execute(newest).scalar_one_or_none()
             if job_id is not None:
                 add_push(connection, job_id, destination, self._now())
-
-    def counts(self) -> dict[tuple[str, PushState], int]:
-        """Return how many pushes there are to each destination in each state."""
-        with transaction(self._readers) as connection:
-            rows = connection.execute(
-                select(pushes.c.destination, pushes.c.state, func.count()).group_by(
-                    pushes.c.destination, pushes.c.state
-                )
-            ).all()
-        return {(name, PushState(state)): count for name, state, count in rows}

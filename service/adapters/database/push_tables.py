@@ -23,14 +23,19 @@ pushes = Table(
     # Attempts begun since it was last asked for.
     Column("tries", Integer, nullable=False),
     Column("requested_at", UtcDateTime, nullable=False),
-    # Null: sent or given up.
+    # Null: over. In the state "sent": when the commitment is asked for again.
     Column("next_attempt_at", UtcDateTime),
     Column("sent_at", UtcDateTime),
     Column("committed_at", UtcDateTime),
     # Transaction UID of the storage commitment that is waited for.
     Column("commitment_uid", String(64)),
+    # That of the time before: a late report is taken, too.
+    Column("earlier_commitment_uid", String(64)),
+    # How often it was asked for; 0 while the destination has not got everything.
+    Column("commitment_asks", Integer, nullable=False, server_default="0"),
     Column("last_outcome", String(255)),
     Index("ix_pushes_next_attempt_at", "next_attempt_at"),
     Index("ix_pushes_study_id", "study_id"),
     Index("ix_pushes_commitment_uid", "commitment_uid"),
+    Index("ix_pushes_earlier_commitment_uid", "earlier_commitment_uid"),
 )

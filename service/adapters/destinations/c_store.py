@@ -66,6 +66,35 @@ class CStoreSender:
         self, push: Push, objects: Sequence[Path], is_still_ours: Callable[[], bool]
     ) -> PushOutcome:
         """Send these DICOM files over one association."""
+
+        def store(
+            association: Association, heads: Sequence[FileHead], report: _ReportWaiter
+        ) -> PushOutcome:
+            outcome = self._store(association, objects, heads, is_still_ours)
+            if outcome.is_sent and self._place.storage_commitment:
+                return self._commit(association, push, heads, report, outcome.words)
+            return outcome
+
+        return self._within_association(objects, store)
+
+    def ask_for_commitment(self, push: Push, objects: Sequence[Path]) -> PushOutcome:
+        """Ask for the storage commitment of files that the node took before."""
+        if not self._place.storage_commitment:
+            return _not_sent("the settings do not ask for storage commitment any more")
+
+        def ask(
+            association: Association, heads: Sequence[FileHead], report: _ReportWaiter
+        ) -> PushOutcome:
+            stored = f"{len(heads)} objects stored before"
+            return self._commit(association, push, heads, report, stored)
+
+        return self._within_association(objects, ask)
+
+    def _within_association(
+        self,
+        objects: Sequence[Path],
+        do: Callable[[Association, Sequence[FileHead], _ReportWaiter], PushOutcome],
+    ) -> PushOutcome:
         heads = [read_file_head(path) for path in objects]
         known = [head for head in heads if head is not None]
         if len(known) < len(objects):
@@ -78,10 +107,7 @@ class CStoreSender:
         try:
             if not association.is_established:
                 return _not_sent(_why_not(association))
-            outcome = self._store(association, objects, known, is_still_ours)
-            if outcome.is_sent and self._place.storage_commitment:
-                return self._commit(association, push, known, report, outcome)
-            return outcome
+            return do(association, known, report)
         finally:
             if association.is_established:
                 association.release()
@@ -154,7 +180,7 @@ class CStoreSender:
         push: Push,
         heads: Sequence[FileHead],
         report: _ReportWaiter,
-        stored: PushOutcome,
+        stored: str,
     ) -> PushOutcome:
         """Ask for commitment; that it is not to be had takes nothing from what was stored."""
         uid = commitment_uid(push.id, push.attempt)
@@ -169,14 +195,14 @@ class CStoreSender:
                 StorageCommitmentPushModelInstance,
             )
         except (RuntimeError, ValueError, OSError):
-            return _sent(f"{stored.words}; storage commitment is not offered")
+            return _sent(f"{stored}; storage commitment is not offered")
         status: int | None = getattr(answer, "Status", None)
         if status != SUCCESS:
             shown = "no answer" if status is None else f"status {status:04X}H"
-            return _sent(f"{stored.words}; storage commitment: {shown}")
+            return _sent(f"{stored}; storage commitment: {shown}")
         return PushOutcome(
             is_sent=True,
-            words=f"{stored.words}; storage commitment is waited for",
+            words=f"{stored}; storage commitment is waited for",
             commitment_uid=uid,
             commitment=report.wait_for(uid),
         )

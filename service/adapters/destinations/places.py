@@ -23,6 +23,8 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -33,7 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from service.adapters.pinned_connection import Address, Network, is_allowed, resolved
 from service.application.errors import DestinationsUnusable
-from service.application.pushes import DestinationTerms, ObjectKind
+from service.application.pushes import COMMITMENT_WAIT, DestinationTerms, ObjectKind
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
@@ -100,6 +102,16 @@ class CStoreDestination(_Destination):
     tls: Tls | None = None
     storage_commitment: bool = False
     """Whether it is asked to commit to what it took, where it offers that."""
+    commitment_wait_s: float = Field(
+        default=COMMITMENT_WAIT.total_seconds(), ge=10, le=7 * 24 * 3600
+    )
+    """How long its report is waited for before it is asked again."""
+
+    @property
+    def terms(self) -> DestinationTerms:
+        """What the destination is sent, and when."""
+        wait = timedelta(seconds=self.commitment_wait_s)
+        return replace(super().terms, commitment_wait=wait)
 
 
 class StowDestination(_Destination):

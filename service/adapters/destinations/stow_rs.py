@@ -91,6 +91,10 @@ class StowSender:
             connection.close()
         return outcome_of(answer.status, said, len(objects))
 
+    def ask_for_commitment(self, push: Push, objects: Sequence[Path]) -> PushOutcome:  # noqa: ARG002
+        """Say that there is none: the destination was a DICOM node when it was asked before."""
+        return _not_sent("DICOMweb has no storage commitment")
+
 
 def connection_to(place: StowDestination, networks: Sequence[Network]) -> PinnedConnection:
     """Return a connection, not opened yet; OSError or ValueError where the host has no address."""
@@ -109,7 +113,11 @@ def connection_to(place: StowDestination, networks: Sequence[Network]) -> Pinned
 
 def authorization(place: StowDestination) -> dict[str, str]:
     """Return the header with the secret, if there is one; OSError or KeyError if it is away."""
-    secret = place.secret()
+    try:
+        secret = place.secret()
+    except (OSError, UnicodeDecodeError) as error:
+        # Where the operator keeps it is not for users to see.
+        raise OSError("the file with the secret cannot be read") from error
     if secret is None:
         return {}
     if place.username is None:

@@ -247,7 +247,27 @@ def _record_metrics(facts: ServiceFacts) -> Iterator[Metric]:
     for stage, histogram in facts.stage_durations.items():
         durations.add_metric([stage], _buckets(histogram), histogram.sum_s)
     yield durations
+    yield from _push_metrics(facts)
     yield from _worker_metrics(facts)
+
+
+def _push_metrics(facts: ServiceFacts) -> Iterator[Metric]:
+    counts = GaugeMetricFamily(
+        "cacscore_pushes",
+        "Results of studies that are still here on their way to a destination of the settings.",
+        labels=("destination", "state"),
+    )
+    for (destination, state), count in facts.pushes.items():
+        counts.add_metric([destination, state], count)
+    yield counts
+    oldest = GaugeMetricFamily(
+        "cacscore_oldest_push_age_seconds",
+        "How long ago the longest waiting result was to be sent; 0 where none waits.",
+        labels=("destination",),
+    )
+    for destination, age_s in facts.oldest_push_s.items():
+        oldest.add_metric([destination], age_s)
+    yield oldest
 
 
 def _worker_metrics(facts: ServiceFacts) -> Iterator[Metric]:

@@ -6,7 +6,7 @@ All mistakes are found at once, so that nobody has to start the node five times.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -195,8 +195,15 @@ class _File(_Part):
     rules: Annotated[tuple[_Rule, ...], Field(min_length=1)]
 
 
-def load_rules(path: Path | None) -> Rules:
+def load_rules(path: Path | None, destinations: Collection[str] | None = None) -> Rules:
     """Read the rules of a file, or those that are built in.
+
+    Parameters
+    ----------
+    path
+        The file; None: those that are built in.
+    destinations
+        Names of the destinations that there are; None: whatever a rule names is taken.
 
     Raises
     ------
@@ -218,10 +225,10 @@ def load_rules(path: Path | None) -> Rules:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise RulesRejected(source.name, [(line, "the file must be UTF-8.")]) from error
-    return parse_rules(text, source.name)
+    return parse_rules(text, source.name, destinations)
 
 
-def parse_rules(text: str, file_name: str) -> Rules:
+def parse_rules(text: str, file_name: str, destinations: Collection[str] | None = None) -> Rules:
     """Read rules from YAML; raises RulesRejected with the name of the file and each line."""
     node = _compose(text, file_name)
     try:
@@ -232,6 +239,8 @@ def parse_rules(text: str, file_name: str) -> Rules:
     except ValidationError as error:
         raise RulesRejected(file_name, _complaints(node, error)) from error
     complaints = _complaints_about_order(read, node)
+    if destinations is not None:
+        complaints += _complaints_about_destinations(read, node, destinations)
     if complaints:
         raise RulesRejected(file_name, complaints)
     return Rules(tuple(rule.rule() for rule in read.rules))
@@ -305,6 +314,22 @@ def _complaints_about_order(read: _File, root: yaml.Node) -> list[tuple[int | No
             )
         elif rule.takes_everything:
             taker = rule.name
+    return complaints
+
+
+def _complaints_about_destinations(
+    read: _File, root: yaml.Node, destinations: Collection[str]
+) -> list[tuple[int | None, str]]:
+    """Find destinations that there are not: results would wait for them in vain."""
+    known = ", ".join(sorted(destinations)) or "none"
+    complaints: list[tuple[int | None, str]] = []
+    for index, rule in enumerate(read.rules):
+        line = _line_of(root, ("rules", index, "destinations"))
+        complaints += [
+            (line, f"no destination is named {name!r} (CACSCORE_DESTINATIONS_FILE has: {known}).")
+            for name in rule.destinations or ()
+            if name not in destinations
+        ]
     return complaints
 
 

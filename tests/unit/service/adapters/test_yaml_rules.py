@@ -174,3 +174,20 @@ def test_series_of_few_slices_is_no_heart(tmp_path: Path) -> None:
 
     assert decision.rule is not None
     assert decision.rule.name == "too few slices for a heart"
+
+
+def test_rule_that_sends_results_to_a_destination_that_there_is_not_is_a_mistake() -> None:
+    assert parse_rules(GOOD, "rules.yaml", {"pacs", "research", "other"}).destinations() == {
+        "pacs",
+        "research",
+    }
+
+    with pytest.raises(RulesRejected) as caught:
+        parse_rules(GOOD, "rules.yaml", {"pacs", "other"})
+
+    ((line, words),) = caught.value.complaints
+    assert line is not None
+    assert GOOD.splitlines()[line - 1].strip() == "destinations: [pacs, research]"
+    assert words == (
+        "no destination is named 'research' (CACSCORE_DESTINATIONS_FILE has: other, pacs)."
+    )
