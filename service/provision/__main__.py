@@ -1,4 +1,4 @@
-"""Prepare a first start: `python -m service.provision secrets | record | first-key`."""
+"""Prepare a first start: `python -m service.provision secrets | record | bucket | first-key`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from calcium_scoring.errors import CacscoreError
 from service.adapters.signing.ed25519 import Ed25519Signer
 from service.adapters.signing.key_file import KEY_FILE
+from service.provision.bucket import provide_bucket
 from service.provision.record import provide_record
 from service.provision.secret_files import FIRST_KEY, Owners, provide_secrets, take_over
 from service.settings import Settings
@@ -22,6 +23,9 @@ def main() -> int:
     try:
         if arguments.step == "secrets":
             _secrets(arguments)
+        elif arguments.step == "bucket":
+            is_new = provide_bucket(Settings())
+            sys.stdout.write(f"The bucket is {'made' if is_new else 'there'}.\n")
         elif arguments.step == "record":
             adopted = provide_record(Settings(), arguments.keys)
             sys.stdout.write(f"The record is ready; new keys: {', '.join(adopted) or 'none'}.\n")
@@ -76,11 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="OWNER=FOLDER",
-        help="data folder of service, database, broker or monitoring; may be repeated",
+        help="data folder of service, database, broker, monitoring or objects; may be repeated",
     )
     secrets.add_argument(
         "--give-away", action="store_true", help="as root: give each folder to its program's user"
     )
+    steps.add_parser("bucket", help="make the bucket of the settings where it is not there yet")
     for name, words in (
         ("record", "bring the schema up to date and adopt the first keys"),
         ("first-key", "print the first API key"),

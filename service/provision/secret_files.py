@@ -7,6 +7,8 @@ broker/      users.acl                                                          
 proxy/       tls.crt, tls.key                                                      reverse proxy
 keys/        first-key, metrics-key                                                the record
 monitoring/  metrics-key, grafana-password                                         Prometheus
+objects/     s3.json                                                               S3 server
+bucket/      credentials                                                           gateway, worker
 ```
 
 Each folder is a volume of its own that only its program gets to see.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import secrets
 import tempfile
@@ -55,6 +58,8 @@ class Owners:
     proxy: int | None = 10004
     keys: int | None = 10001
     monitoring: int | None = 10005
+    objects: int | None = 10007
+    bucket: int | None = 10001
 
     @classmethod
     def unchanged(cls) -> Owners:
@@ -85,7 +90,7 @@ def provide_secrets(
     Parameters
     ----------
     root
-        Folder of the six folders; they are made where they do not exist.
+        Folder of these folders; they are made where they do not exist.
     host_names
         Names and IP addresses that a self-signed certificate is made for.
     own_certificate
@@ -130,6 +135,11 @@ def provide_secrets(
     metrics_key = keep(f"keys/{METRICS_KEY}", new_key_text())
     keep(f"monitoring/{METRICS_KEY}", metrics_key)
     keep("monitoring/grafana-password", secrets.token_urlsafe(_RANDOM_BYTES))
+    if not (root / "objects/s3.json").exists():
+        (root / "bucket/credentials").unlink(missing_ok=True)
+        key_id, secret = secrets.token_hex(10).upper(), secrets.token_urlsafe(_RANDOM_BYTES)
+        keep("bucket/credentials", bucket_credentials(key_id, secret))
+        keep("objects/s3.json", object_store_users(key_id, secret))
     made += provide_certificate(
         root / "proxy", host_names=host_names, given=own_certificate, write=write_secret
     )
@@ -151,6 +161,19 @@ def broker_users(password: str) -> str:
         f"user {SERVICE_USER} on #{digest} ~* &* +@all -@admin -@dangerous +info\n"
         "user health on nopass resetkeys resetchannels -@all +ping\n"
     )
+
+
+def object_store_users(key_id: str, secret: str) -> str:
+    """Return the identities of SeaweedFS' S3 server: the service, and nobody else."""
+    credentials = [{"accessKey": key_id, "secretKey": secret}]
+    actions = ["Admin", "Read", "List", "Tagging", "Write"]
+    identity = {"name": SERVICE_USER, "credentials": credentials, "actions": actions}
+    return json.dumps({"identities": [identity]}, indent=1) + "\n"
+
+
+def bucket_credentials(key_id: str, secret: str) -> str:
+    """Return the same key as a credentials file of AWS, which the service's S3 client reads."""
+    return f"[default]\naws_access_key_id = {key_id}\naws_secret_access_key = {secret}\n"
 
 
 def write_secret(path: Path, content: str) -> None:

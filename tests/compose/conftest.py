@@ -16,8 +16,15 @@ STAND_INS = {
     "postgres:17-bookworm": "postgres",
     "nginx:1.28": "nginx",
     "prom/prometheus:v3.5.0": "prometheus",
+    "orthancteam/orthanc:26.4.2": "orthanc",
+    "chrislusf/seaweedfs:3.97": "seaweedfs",
 }
 """Images that the files ask for, and the folder of what stands for each without a registry."""
+
+
+ALL_PROFILES = tuple(
+    word for name in ("dicom", "observability", "pacs", "s3") for word in ("--profile", name)
+)
 
 
 @pytest.fixture(scope="session")
@@ -81,8 +88,8 @@ def stack(
 ) -> Iterator[Stack]:
     """The whole stack with an empty record, under a name and a port of its own."""
     stack = Stack(repository, engine, tmp_path_factory.mktemp("compose"))
-    stack.compose("--profile", "observability", "down", "--volumes", "--remove-orphans")
+    stack.compose(*ALL_PROFILES, "down", "--volumes", "--remove-orphans")
     stack.up("--build")
     stack.learn_key_and_certificate()
     yield stack
-    stack.compose("--profile", "observability", "down", "--volumes", "--remove-orphans")
+    stack.compose(*ALL_PROFILES, "down", "--volumes", "--remove-orphans")

@@ -32,6 +32,9 @@ class Stack:
             "COMPOSE_PROJECT_NAME": PROJECT,
             "CACSCORE_PORT": str(_free_port()),
             "CACSCORE_PROMETHEUS_PORT": str(_free_port()),
+            "CACSCORE_PACS_PORT": str(_free_port()),
+            "CACSCORE_PACS_DICOM_PORT": str(_free_port()),
+            "CACSCORE_DICOM_PORT": str(_free_port()),
         }
         self.key = ""
         self._tls: ssl.SSLContext = ssl.create_default_context()
@@ -40,6 +43,11 @@ class Stack:
     def url(self) -> str:
         """Where the proxy listens."""
         return f"https://localhost:{self._environment['CACSCORE_PORT']}"
+
+    @property
+    def archive_url(self) -> str:
+        """Where the archive of the profile pacs answers over HTTP."""
+        return f"http://127.0.0.1:{self._environment['CACSCORE_PACS_PORT']}"
 
     def compose(self, *words: str, check: bool = True, timeout: float = 900) -> str:
         """Run docker compose; return what it printed to stdout."""

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydicom import dcmread
 
@@ -35,7 +36,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         timeout=600,
     )
     scan = (out / "patient-0001" / "ct.zip").read_bytes()
-    archives = [out / f"{number}.zip" for number in range(3)]
+    archives = [out / f"{number}.zip" for number in range(4)]
     for number, archive in enumerate(archives):
         archive.write_bytes(copy_of(scan, number))
     return archives
@@ -190,6 +191,72 @@ def test_prometheus_of_the_profile_scrapes_the_gateway_with_its_own_key(stack: S
 
     # Names are looked up every 30 s, gateways scraped every 15 s.
     eventually(up, within_s=240)
+
+
+def test_scan_in_the_archive_goes_to_the_node_and_seg_and_sr_come_back(
+    stack: Stack, tmp_path: Path
+) -> None:
+    profiles = ("--profile", "dicom", "--profile", "pacs")
+    stack.compose(*profiles, "up", "--detach", "--wait", "--wait-timeout", "300")
+    # Another patient than those that were sent as archives.
+    subprocess.run(
+        [*CACSCORE, "phantom", "--zip", "--seed", str(PHANTOM_SEED + 1), "--out", str(tmp_path)],
+        check=True,
+        timeout=600,
+    )
+    with httpx.Client(base_url=stack.archive_url, timeout=60.0) as archive:
+        eventually(
+            lambda: archive.get("/system").is_success or None,
+            within_s=60,
+        )
+        sent = archive.post("/instances", content=(tmp_path / "patient-0001/ct.zip").read_bytes())
+        assert sent.is_success, sent.text
+
+        def results() -> dict[str, dict[str, Any]] | None:
+            series = archive.get("/series", params={"expand": ""}).json()
+            found = {one["MainDicomTags"]["Modality"]: one for one in series}
+            return found if {"SEG", "SR"} <= set(found) else None
+
+        # Slice by slice to the node, 30 s of quiet, score, push.
+        found = eventually(results, within_s=400)
+        study_uids = {one["ParentStudy"] for one in found.values()}
+        (instance, *_) = found["SR"]["Instances"]
+        report = dcmread(BytesIO(archive.get(f"/instances/{instance}/file").content))
+    assert len(study_uids) == 1, "Results belong to the study of the scan"
+    assert report.Modality == "SR"
+    with stack.client() as client:
+        (newest, *_) = client.get("/studies").raise_for_status().json()["studies"]
+    assert [one["state"] for one in study(stack, newest["id"])["pushes"]] == ["sent"]
+    stack.compose(*profiles, "rm", "--stop", "--force", "dicom", "pacs")
+
+
+def test_artefacts_lie_in_the_bucket_of_the_profile_s3(stack: Stack, phantoms: list[Path]) -> None:
+    with_bucket = ("--env-file", "docker/s3.env")
+    stack.compose(*with_bucket, "up", "--detach", "--wait", "--wait-timeout", "300")
+    before = file_count(stack)
+
+    study_id = stack.submit(phantoms[3])
+    stack.wait_for_score(study_id)
+
+    with stack.client() as client:
+        mask = client.get(f"/studies/{study_id}/artifacts/mask.dcm").raise_for_status().content
+    assert dcmread(BytesIO(mask)).Modality == "SEG"
+    assert file_count(stack) == before, "Nothing of the study lies on the volume"
+    # Without the bucket's settings it is not found.
+    stack.compose(*with_bucket, "rm", "--stop", "--force", "objects", "bucket")
+    stack.up()
+    with stack.client() as client:
+        assert client.get(f"/studies/{study_id}/artifacts/mask.dcm").status_code == 503
+        client.delete(f"/studies/{study_id}")
+
+
+def file_count(stack: Stack) -> int:
+    """Count the files of studies on the volume."""
+    listed = stack.compose(
+        *("exec", "--no-TTY", "gateway", "find", "/var/lib/cacscore/artefacts/studies"),
+        *("-type", "f"),
+    )
+    return len(listed.splitlines())
 
 
 def scores_total(stack: Stack) -> float:

@@ -8,6 +8,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -17,6 +18,8 @@ from service.adapters.destinations.places import read_destinations
 from service.adapters.rules.yaml_rules import load_rules
 from service.provision.secret_files import Owners
 from service.settings import ENVIRONMENT_PREFIX, SECRETS_DIR_VARIABLE, Settings
+
+CREDENTIALS_VARIABLE = "AWS_SHARED_CREDENTIALS_FILE"
 
 OVERLAYS = ("cpu", "dicom", "gpu", "keda")
 LONG_RUNNING = ("Deployment", "StatefulSet", "Job")
@@ -91,8 +94,10 @@ def test_every_image_is_labelled_runs_as_nobody_special_and_pins_its_packages(
 def test_every_setting_of_the_compose_file_exists(compose: dict[str, Any]) -> None:
     known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields}
 
-    assert set(compose["x-environment"]) <= {*known, SECRETS_DIR_VARIABLE}
-    assert set(compose["services"]["dicom"]["environment"]) <= {*known, SECRETS_DIR_VARIABLE}
+    # One that the S3 client reads by itself.
+    assert set(compose["x-environment"]) <= {*known, SECRETS_DIR_VARIABLE, CREDENTIALS_VARIABLE}
+    node = set(compose["services"]["dicom"]["environment"])
+    assert node <= {*known, SECRETS_DIR_VARIABLE, CREDENTIALS_VARIABLE}
 
 
 def test_every_service_of_the_compose_file_is_confined(compose: dict[str, Any]) -> None:
@@ -109,7 +114,7 @@ def test_only_proxy_and_dicom_node_can_be_opened_to_other_machines(compose: dict
             own = ("${CACSCORE_BIND:-127.0.0.1}:", "${CACSCORE_DICOM_BIND:-127.0.0.1}:")
             may_be_opened = name in {"proxy", "dicom"} and port.startswith(own)
             assert may_be_opened or port.startswith("127.0.0.1:"), (name, port)
-    for name in ("database", "broker"):
+    for name in ("database", "broker", "objects", "bucket"):
         assert compose["services"][name]["networks"] == ["inside"]
     assert compose["networks"]["inside"] == {"internal": True}
 
@@ -124,6 +129,7 @@ def test_users_of_the_compose_file_are_those_that_secrets_are_given_to(
         ("proxy", owners.proxy),
         ("prometheus", owners.monitoring),
         ("grafana", owners.monitoring),
+        ("objects", owners.objects),
     ):
         assert compose["services"][service]["user"] == f"{owner}:{owner}"
 
@@ -262,6 +268,22 @@ def test_dicom_node_of_kubernetes_reaches_the_database_and_has_a_service(
     assert service["spec"]["ports"][0]["targetPort"] == container["ports"][0]["name"]
     known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields}
     assert {one["name"] for one in container["env"]} <= known
+
+
+def test_bucket_of_the_compose_file_and_its_settings_know_each_other(
+    repository: Path, compose: dict[str, Any]
+) -> None:
+    lines = (repository / "docker/s3.env").read_text().splitlines()
+    said = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+
+    for name in ("objects", "bucket"):
+        assert compose["services"][name]["profiles"] == [said["COMPOSE_PROFILES"]]
+    assert urlsplit(said["CACSCORE_S3_ENDPOINT_URL"]).hostname in compose["services"]
+    assert set(said) - {"COMPOSE_PROFILES"} <= set(compose["x-environment"])
+    folder, _, name = said[CREDENTIALS_VARIABLE].rpartition("/")
+    assert name == "credentials"
+    for service in ("gateway", "worker", "dicom", "bucket"):
+        assert f"secrets-bucket:{folder}:ro" in compose["services"][service]["volumes"]
 
 
 def test_dicom_node_of_the_compose_file_is_bounded_and_asked_by_c_echo(

@@ -16,8 +16,9 @@ import pytest
 from pydantic import SecretStr
 
 from service.adapters.storage.s3_location import S3Location
-from service.adapters.storage.s3_store import S3ArtefactStore
-from service.application.errors import ArtefactUnavailable, StorageFull
+from service.adapters.storage.s3_store import S3ArtefactStore, make_bucket
+from service.application.errors import ArtefactUnavailable, ProvisioningRefused, StorageFull
+from service.provision.bucket import provide_bucket
 from service.settings import Settings
 from service.worker.wiring import worker_parts
 from tests.integration.conftest import Service, running_gateway
@@ -228,3 +229,23 @@ def test_study_is_scored_and_deleted_with_its_files_in_the_bucket(
         assert client.delete(f"/studies/{study_id}").status_code == 204
         left = [key for key in s3.names() if key.startswith(f"{location.prefix}/studies/")]
         assert left == []
+
+
+def test_bucket_is_made_once_where_there_is_none(s3: S3Server) -> None:
+    there_is_none = replace(s3.location, bucket="made-at-the-first-start")
+
+    assert make_bucket(there_is_none)
+    assert not make_bucket(there_is_none)
+    assert not make_bucket(s3.location)
+
+
+def test_bucket_of_a_server_that_is_away_is_told(s3: S3Server) -> None:
+    away = replace(s3.location, endpoint_url="http://127.0.0.1:9")
+
+    with pytest.raises(ArtefactUnavailable, match="The bucket cannot be made"):
+        make_bucket(away)
+
+
+def test_settings_without_a_bucket_provide_none() -> None:
+    with pytest.raises(ProvisioningRefused, match="set CACSCORE_S3_BUCKET"):
+        provide_bucket(Settings())

@@ -62,19 +62,7 @@ class S3ArtefactStore:
         self._bucket = location.bucket
         self._prefix = location.prefix.strip("/")
         self._local = FolderArtefactStore(scratch_root, reserve_bytes=reserve_bytes)
-        self._client: S3Client = boto3.client(
-            "s3",
-            endpoint_url=location.endpoint_url,
-            region_name=location.region,
-            aws_access_key_id=location.access_key_id,
-            aws_secret_access_key=location.secret_access_key,
-            config=Config(
-                connect_timeout=5,
-                read_timeout=30,
-                retries={"mode": "standard", "total_max_attempts": 3},
-                s3={"addressing_style": "path" if location.endpoint_url else "auto"},
-            ),
-        )
+        self._client = _client_of(location)
 
     def new_folder(self, study_id: str) -> str:
         """Return the key of a folder that nobody has used before."""
@@ -167,6 +155,41 @@ class S3ArtefactStore:
         for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
             for one in page.get("Contents", []):
                 yield one["Key"], one["LastModified"]
+
+
+def make_bucket(location: S3Location) -> bool:
+    """Make the bucket of a location; False where it is there already.
+
+    Raises ArtefactUnavailable where the object store does not answer or does not allow it.
+    """
+    client = _client_of(location)
+    with _translated("The bucket cannot be made"):
+        try:
+            client.head_bucket(Bucket=location.bucket)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in {"404", "NoSuchBucket"}:
+                raise
+        else:
+            return False
+        client.create_bucket(Bucket=location.bucket)
+    return True
+
+
+def _client_of(location: S3Location) -> S3Client:
+    client: S3Client = boto3.client(
+        "s3",
+        endpoint_url=location.endpoint_url,
+        region_name=location.region,
+        aws_access_key_id=location.access_key_id,
+        aws_secret_access_key=location.secret_access_key,
+        config=Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            s3={"addressing_style": "path" if location.endpoint_url else "auto"},
+        ),
+    )
+    return client
 
 
 class _ObjectReader(io.RawIOBase):

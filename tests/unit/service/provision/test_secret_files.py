@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import hashlib
+import json
 import stat
 from pathlib import Path
 
@@ -88,3 +90,28 @@ def test_lost_broker_users_get_a_new_password_on_both_sides(tmp_path: Path) -> N
     password = make_url(files["service/cacscore_broker_url"]).password
     assert password is not None
     assert files["broker/users.acl"] == broker_users(password)
+
+
+def test_s3_server_and_service_have_the_same_key(tmp_path: Path) -> None:
+    provide(tmp_path)
+    files = contents(tmp_path)
+
+    (identity,) = json.loads(files["objects/s3.json"])["identities"]
+    (credentials,) = identity["credentials"]
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(files["bucket/credentials"])
+    assert dict(parser["default"]) == {
+        "aws_access_key_id": credentials["accessKey"],
+        "aws_secret_access_key": credentials["secretKey"],
+    }
+    assert "Admin" in identity["actions"], "It makes its bucket"
+
+
+def test_key_of_a_lost_s3_server_is_made_anew_for_both(tmp_path: Path) -> None:
+    provide(tmp_path)
+    before = contents(tmp_path)
+    (tmp_path / "objects/s3.json").unlink()
+
+    assert sorted(provide(tmp_path)) == ["bucket/credentials", "objects/s3.json"]
+    after = contents(tmp_path)
+    assert after["bucket/credentials"] != before["bucket/credentials"]
