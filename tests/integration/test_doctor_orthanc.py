@@ -271,7 +271,7 @@ def test_results_that_go_nowhere_are_missed(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with running_site(settings, tmp_path, destination=None) as site:
-        status = run_cli([*site.doctor("--json"), "--timeout", "60"])
+        status = run_cli([*site.doctor("--json"), "--timeout", "120"])
         sheet, last = sheet_of(capsys)
 
     assert status == 1
@@ -280,7 +280,7 @@ def test_results_that_go_nowhere_are_missed(
     ]
     assert last == (
         "Error: 1 of 5 checks failed. results in the archive: SEG, SR did not come back within "
-        "60 s; the archive has series of CT. The service pushed nothing of this study: is the "
+        "120 s; the archive has series of CT. The service pushed nothing of this study: is the "
         "archive one of the destinations of CACSCORE_DESTINATIONS_FILE?"
     )
 
@@ -407,7 +407,7 @@ def test_results_that_a_router_changes_are_told(
 def results_of(url: str, folder: Path) -> list[Path]:
     """Wait for a score and fetch its DICOM objects, as something between could."""
     with httpx.Client(base_url=url) as client:
-        deadline = time.monotonic() + 60.0
+        deadline = time.monotonic() + 240.0
         while not any(
             one["status"] == "succeeded" for one in client.get("/studies").json()["studies"]
         ):
