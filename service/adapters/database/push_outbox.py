@@ -98,24 +98,15 @@ class SqlPushOutbox:
         state = PushState.PENDING if pause is not None else PushState.FAILED
         if outcome.is_sent:
             state = PushState.SENT
-        with transaction(self._writers) as connection:
-            connection.execute(
-                update(pushes)
-                .where(
-                    pushes.c.id == push.id,
-                    pushes.c.attempt == push.attempt,
-                    # What is said of its commitment may have come before.
-                    pushes.c.state == PushState.PENDING,
-                )
-                .values(
-                    state=state,
-                    next_attempt_at=None if pause is None else now + pause,
-                    sent_at=now if outcome.is_sent else None,
-                    commitment_uid=outcome.commitment_uid,
-                    commitment_asks=0 if outcome.commitment_uid is None else 1,
-                    last_outcome=outcome.words[:255],
-                )
-            )
+        values = {
+            "state": state,
+            "next_attempt_at": None if pause is None else now + pause,
+            "sent_at": now if outcome.is_sent else None,
+            "commitment_uid": outcome.commitment_uid,
+            "commitment_asks": 0 if outcome.commitment_uid is None else 1,
+            "last_outcome": outcome.words[:255],
+        }
+        self._end(push, PushState.PENDING, values)
 
     def settle_asking(self, push: Push, outcome: PushOutcome, *, pause: timedelta | None) -> None:
         """Keep what came of asking again for a commitment; what was stored stays so."""
@@ -131,6 +122,10 @@ class SqlPushOutbox:
             values["commitment_uid"] = func.coalesce(
                 pushes.c.earlier_commitment_uid, pushes.c.commitment_uid
             )
+        self._end(push, PushState.SENT, values)
+
+    def _end(self, push: Push, begun_in: PushState, values: dict[str, Any]) -> None:
+        """Keep what an attempt came to, unless another one has begun since."""
         with transaction(self._writers) as connection:
             connection.execute(
                 update(pushes)
@@ -138,7 +133,7 @@ class SqlPushOutbox:
                     pushes.c.id == push.id,
                     pushes.c.attempt == push.attempt,
                     # What is said of its commitment may have come before.
-                    pushes.c.state == PushState.SENT,
+                    pushes.c.state == begun_in,
                 )
                 .values(**values)
             )
